@@ -1,0 +1,95 @@
+# metavar: GNU make. `make help` lists the targets.
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD ?= build
+OPT ?= -O2
+SAN ?=
+
+VERSION := $(shell cat VERSION)
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wno-psabi
+# -ffp-contract=off and no -ffast-math: the same bits from every compiler and instruction set.
+COMMON := -std=gnu17 -g $(OPT) $(WARN) -ffp-contract=off -fno-math-errno -Iinclude -I$(BUILD) -MMD -MP $(SAN)
+ARCH := $(shell uname -m)
+
+HDF5_CFLAGS = $(shell pkg-config --cflags hdf5-serial 2>/dev/null || pkg-config --cflags hdf5)
+HDF5_LIBS = $(shell pkg-config --libs-only-L hdf5-serial 2>/dev/null || pkg-config --libs-only-L hdf5) -lhdf5_hl -lhdf5
+MPI_CFLAGS = $(shell mpicc --showme:compile)
+MPI_LIBS = $(shell mpicc --showme:link)
+LIBS = $(HDF5_LIBS) $(MPI_LIBS) -lyaml -ljansson -lxxhash -lgsl -lgslcblas -lz -lpthread -lm
+
+# Number types and instruction sets of the inner loops (include/metavar/num.h).
+ifeq ($(ARCH),x86_64)
+VECTORS := x86_64 x86_64_v3 x86_64_v4
+else
+VECTORS := generic
+endif
+VARIANTS := scalar complex $(VECTORS)
+FLAGS_scalar := -DMV_NUM=MV_NUM_SCALAR
+FLAGS_complex := -DMV_NUM=MV_NUM_COMPLEX -fno-math-errno
+FLAGS_x86_64 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=2
+FLAGS_x86_64_v3 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=4 -march=x86-64-v3
+FLAGS_x86_64_v4 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=8 -march=x86-64-v4
+FLAGS_generic := -DMV_NUM=MV_NUM_LANES -DMV_LANES=2
+
+TASKS := $(patsubst src/tasks/%.c,%,$(sort $(wildcard src/tasks/*.c)))
+ESTIMATORS := $(patsubst src/estimators/%.c,%,$(sort $(wildcard src/estimators/*.c)))
+KERNEL_SRC := src/unroll.c src/variant.c $(TASKS:%=src/tasks/%.c) $(ESTIMATORS:%=src/estimators/%.c)
+FRAME_SRC := $(filter-out src/main.c $(KERNEL_SRC),$(wildcard src/*.c src/commands/*.c analysis/*.c))
+
+KERNEL_OBJ := $(foreach v,$(VARIANTS),$(KERNEL_SRC:src/%.c=$(BUILD)/kernel/$v/%.o))
+FRAME_OBJ := $(FRAME_SRC:%.c=$(BUILD)/%.o)
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
+
+.PHONY: all
+all: $(BUILD)/metavar
+
+# --- generated -------------------------------------------------------------------------------------------
+# A file in src/tasks is a task, a file in src/estimators an estimator: the registry follows from the names.
+$(BUILD)/registry.h: FORCE
+	@mkdir -p $(@D)
+	@{ echo '/* generated from file names */'; \
+	   $(foreach t,$(TASKS),echo 'MV_REGISTER_TASK($t)';) \
+	   $(foreach e,$(ESTIMATORS),echo 'MV_REGISTER_ESTIMATOR($e)';) } > $@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
+$(BUILD)/kernels.h: FORCE
+	@mkdir -p $(@D)
+	@{ echo '/* generated: the builds of the inner loops */'; $(foreach v,$(VARIANTS),echo 'MV_REGISTER_KERNEL($v)';) } > $@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
+# Where the binary comes from; rewritten only when something changed.
+GIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD -- src include analysis Makefile 2>/dev/null || echo +)
+$(BUILD)/build_info.h: FORCE
+	@mkdir -p $(@D)
+	@{ echo '#define MV_VERSION "$(VERSION)"'; echo '#define MV_GIT "$(GIT)"'; \
+	   echo '#define MV_FLAGS "$(strip -std=gnu17 $(OPT) -ffp-contract=off $(SAN))"'; \
+	   echo '#define MV_COMPILER "$(shell $(CC) --version | head -n 1)"'; \
+	   echo '#define MV_ANALYSIS_DIR "$(CURDIR)/analysis"'; } > $@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
+.PHONY: FORCE
+FORCE:
+GENERATED := $(BUILD)/registry.h $(BUILD)/kernels.h $(BUILD)/build_info.h
+
+# --- objects ---------------------------------------------------------------------------------------------
+define KERNEL_RULE
+$(BUILD)/kernel/$(1)/%.o: src/%.c Makefile | $(GENERATED)
+	@mkdir -p $$(@D)
+	$(CC) $(COMMON) $$(FLAGS_$(1)) -DMV_VARIANT=$(1) -c $$< -o $$@
+endef
+$(foreach v,$(VARIANTS),$(eval $(call KERNEL_RULE,$v)))
+$(BUILD)/src/store_%.o: COMMON += $(HDF5_CFLAGS)
+$(BUILD)/src/comm_mpi.o: COMMON += $(MPI_CFLAGS)
+$(BUILD)/%.o: %.c Makefile | $(GENERATED)
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -c $< -o $@
+
+$(BUILD)/libmetavar.a: $(FRAME_OBJ) $(KERNEL_OBJ)
+	@rm -f $@
+	@ar rcs $@ $^
+$(BUILD)/metavar: $(BUILD)/src/main.o $(BUILD)/libmetavar.a
+	$(CC) $(SAN) $^ $(LIBS) -o $@
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmetavar.a
+	$(CC) $(SAN) $^ -lcmocka $(LIBS) -o $@
+.SECONDARY: $(TESTS:%=%.o)
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

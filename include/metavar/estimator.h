@@ -1,0 +1,93 @@
+/* estimator.h - what an estimator is: settings in, one named bundle of outputs per replicate out.
+ *
+ * A file in src/estimators/ is an estimator. It exports one symbol through MV_ESTIMATOR(name), asks for walks
+ * (unroll.h) and combines what it sees. It never calls a task itself, takes memory only from the arena, and knows nothing of
+ * MPI, HDF5 or files. Every gradient is the gradient of J, which is maximised.
+ */
+#ifndef METAVAR_ESTIMATOR_H
+#define METAVAR_ESTIMATOR_H
+
+#include "metavar/arena.h"
+#include "metavar/field.h"
+#include "metavar/unroll.h"
+
+#define MV_AXES_MAX 4
+#define MV_OUTPUTS_MAX 8
+
+enum mv_axis_kind { MV_AXIS_INTS, MV_AXIS_REALS, MV_AXIS_NAMES };
+
+struct mv_axis {
+  const char *name; /* name of the netCDF dimension, "truncation" */
+  enum mv_axis_kind kind;
+  int length;
+  union {
+    const int64_t *ints;
+    const double *reals;
+    const char *const *names;
+  } value; /* [length], owned by the settings; NULL: 0, 1, 2, ... */
+  const char *unit, *doc;
+};
+
+enum mv_role {
+  MV_GRADIENT,  /* an estimate of grad J by itself; last axis: meta_parameter */
+  MV_COMPONENT, /* base + coefficient * this is an estimate of grad J; shares the leading axes of its base */
+  MV_TARGET,    /* an unbiased estimate of the gradient of another objective (window-weighted) */
+  MV_OBJECTIVE, /* mean objective of the replicate; scalar */
+  MV_NOTE       /* whole numbers that describe the sample (window starts); no statistics are made of them */
+};
+
+struct mv_output {
+  const char *name, *doc, *unit;
+  enum mv_role role;
+  int base; /* MV_COMPONENT: index of its base output */
+  int rank;
+  struct mv_axis axis[MV_AXES_MAX];
+};
+
+enum mv_needs { MV_NEEDS_NOTHING = 0, MV_NEEDS_JVP = 1 };
+
+/* One call: up to `lanes` replicates at one eta point. */
+struct mv_request {
+  const struct mv_problem *problem;
+  const void *settings; /* the estimator's */
+  const double *eta;    /* [meta] nominal values */
+  struct mv_key key;
+  int count;                          /* live lanes; the others repeat the last one and are thrown away */
+  int64_t task[MV_LANES_MAX];         /* coordinates of each lane's replicate */
+  int64_t lifetime[MV_LANES_MAX];     /* index of the lifetime draw within the task instance */
+  int64_t perturbation[MV_LANES_MAX]; /* index of the perturbation draw within the lifetime draw */
+  const struct mv_forced *forced;     /* NULL: random */
+  struct mv_arena *arena;
+  num *values; /* out: all outputs one after the other, each row-major: [mv_layout.values] */
+};
+
+struct mv_estimator {
+  const char *name; /* the file's name */
+  const char *doc;
+  const struct mv_field *fields;
+  size_t settings_size;
+  unsigned needs; /* enum mv_needs */
+  bool perturbs;  /* has a perturbation level: a nested design may repeat it */
+
+  /* Settings that contradict each other or the problem; fills in derived defaults (an empty list of truncation lengths
+   * becomes {N}). */
+  void (*complete)(void *settings, const struct mv_problem *, struct mv_complaints *);
+  /* Fills out[MV_OUTPUTS_MAX] and returns their number. Order: gradients, components and targets, then the objective, then notes.
+   * The last axis of gradients, components and targets has length M and may be left to the framework (rank excludes it). */
+  int (*outputs)(const void *settings, const struct mv_problem *, struct mv_output *out);
+  /* What a run of each single setting alone would cost, averaged over window starts, per replicate: primal[] and tangent[] in
+   * inner steps, over the leading axes (without gamma-like free axes) of output 0; returns the number of those axes. */
+  int (*cost)(const void *settings, const struct mv_problem *, double *primal, double *tangent);
+  /* Lifetimes (indices into mv_coords.lifetime) that one replicate uses. */
+  int64_t (*lifetimes)(const void *settings, const struct mv_problem *);
+  size_t (*workspace)(const void *settings, const struct mv_problem *); /* arena bytes of one sample() */
+  /* Inner-step equivalents that one replicate really takes here, all settings jointly: orders and sizes work units. */
+  double (*work)(const void *settings, const struct mv_problem *);
+  void (*sample)(const struct mv_request *);
+};
+
+#ifdef MV_VARIANT
+#define MV_ESTIMATOR(name) const struct mv_estimator MV_JOIN(mv_estimator_, name, MV_VARIANT)
+#endif
+
+#endif

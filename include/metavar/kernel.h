@@ -1,0 +1,33 @@
+/* kernel.h - the builds of the inner loops, one per number type and instruction set, all with the same bits. */
+#ifndef METAVAR_KERNEL_H
+#define METAVAR_KERNEL_H
+
+#include "metavar/estimator.h"
+
+struct mv_kernel {
+  const char *name;                            /* "scalar", "complex", "x86-64", "x86-64-v3", "x86-64-v4" */
+  int lanes;                                   /* lifetimes side by side */
+  const struct mv_task *const *tasks;          /* NULL-terminated, sorted by name; same order in every kernel */
+  const struct mv_estimator *const *estimators; /* likewise */
+  void (*walk_run)(struct mv_walk *, mv_observe *, void *self);
+  size_t (*walk_bytes)(const struct mv_problem *, int block_count);
+  /* [count] functions of the lanes, for tests: exp, log, log1p, sin and cos of 2 pi x, each over n doubles */
+  void (*math)(const char *function, const double *x, double *y, int n);
+  /* count uniforms or normals of every lane, as a walk draws them: out[count][lanes] */
+  void (*draw)(const struct mv_coords *, enum mv_purpose, int64_t step, int count, double *out);
+};
+
+/* Every kernel this machine can run; the number of them. */
+int mv_kernel_list(const struct mv_kernel *out[8]);
+
+/* The fastest one; METAVAR_ISA=scalar|x86-64|x86-64-v3|x86-64-v4 in the environment overrides. */
+const struct mv_kernel *mv_kernel_best(void);
+
+/* By name, NULL if this machine cannot run it. */
+const struct mv_kernel *mv_kernel_find(const char *name);
+
+/* Tasks and estimators by name, in any kernel; NULL if there is none. */
+const struct mv_task *mv_task_find(const struct mv_kernel *, const char *name);
+const struct mv_estimator *mv_estimator_find(const struct mv_kernel *, const char *name);
+
+#endif

@@ -1,0 +1,45 @@
+/* plan.h - from a job to cells, layouts and work units. */
+#ifndef METAVAR_PLAN_H
+#define METAVAR_PLAN_H
+
+#include "metavar/job.h"
+
+#define MV_LARGEST 4 /* largest squared norms kept per vector and block */
+
+/* How the outputs of one entry lie in a flat array of doubles. */
+struct mv_layout {
+  int output_count;
+  struct mv_output output[MV_OUTPUTS_MAX]; /* meta_parameter axis added */
+  int64_t offset[MV_OUTPUTS_MAX], size[MV_OUTPUTS_MAX];
+  int64_t values;  /* doubles in one sample */
+  int64_t moments; /* the leading ones that statistics are made of: all but notes */
+  int64_t pairs;   /* moments (moments + 1) / 2 */
+  /* M-vectors whose norms are watched: every gradient and target, and base + component. Parts: first double of each; -1 none. */
+  int64_t vectors;
+  int64_t (*vector)[2];
+  /* cost of each setting alone */
+  int cost_rank;    /* leading axes of output 0 */
+  int64_t settings; /* their product */
+  double *primal, *tangent;
+};
+
+struct mv_plan {
+  const struct mv_job *job;
+  struct mv_layout *layout; /* [entry_count] */
+  double *work;             /* [entry_count] inner-step equivalents of a replicate */
+  int cells;                /* points * entry_count; cell = entry * points + point */
+  struct mv_key *key;       /* [points] */
+};
+
+struct mv_plan *mv_plan_make(const struct mv_job *);
+void mv_plan_free(struct mv_plan *);
+static inline int mv_plan_entry(const struct mv_plan *p, int cell) { return cell / p->job->points; }
+static inline int mv_plan_point(const struct mv_plan *p, int cell) { return cell % p->job->points; }
+
+/* Work unit: replicates [first, first + count) of a cell. Moments: first is a multiple of job->block, and
+ * count too or up to the last replicate. */
+struct mv_unit {
+  int64_t cell, first, count;
+};
+
+#endif

@@ -1,0 +1,56 @@
+/* sample.h - what a worker sends back for one unit: a byte string that only worker.c and the store understand.
+ *
+ * struct mv_result_head, then, native byte order, no gaps:
+ *   samples: double values[count][layout.values]; int8_t status[count], padded with zeros to 8 bytes
+ *   moments: per field, over nb = ceil(count / block) blocks:
+ *     int64_t count[nb]                      finite samples in the block
+ *     int64_t nonfinite[nb]                  samples left out because some value is not finite
+ *     double  mean[nb][moments]
+ *     double  comoment[nb][pairs]            sum over finite samples of (x_i - mean_i)(x_j - mean_j), i <= j, row-major
+ *     double  largest[nb][vectors][MV_LARGEST]     largest squared norms, descending; -1 where fewer
+ *     int64_t largest_id[nb][vectors][MV_LARGEST]  their replicate ids; -1 where fewer
+ */
+#ifndef METAVAR_SAMPLE_H
+#define METAVAR_SAMPLE_H
+
+#include "metavar/plan.h"
+
+enum mv_status { MV_OK = 0, MV_NONFINITE = 1 };
+
+struct mv_result_head {
+  struct mv_unit unit;
+  int64_t bytes;     /* of the whole result, head included */
+  int64_t nonfinite; /* samples in it with status MV_NONFINITE */
+  double seconds;    /* wall time: provenance only */
+};
+
+/* Pointers into a result. */
+struct mv_result {
+  const struct mv_result_head *head;
+  const double *values;
+  const int8_t *status;
+  int64_t blocks;
+  const int64_t *count, *nonfinite;
+  const double *mean, *comoment, *largest;
+  const int64_t *largest_id;
+};
+
+/* Size of the result of a unit; and the view of one. Returns false when the bytes do not fit the plan. */
+size_t mv_result_bytes(const struct mv_plan *, const struct mv_unit *);
+bool mv_result_view(const struct mv_plan *, const void *bytes, size_t size, struct mv_result *);
+
+/* Moments of `count` samples values[count][layout.values], status[count], whose first replicate id is `first`. Two passes in
+ * replicate order, so the bits depend on nothing else. Outputs as one block of the table above. */
+void mv_moments_make(const struct mv_layout *, const double *values, const int8_t *status, int64_t first, int64_t count,
+                     int64_t *finite, int64_t *nonfinite, double *mean, double *comoment, double *largest,
+                     int64_t *largest_id);
+
+/* A worker: the plan, the kernel and one arena. */
+struct mv_worker;
+struct mv_worker *mv_worker_create(const struct mv_plan *);
+void mv_worker_free(struct mv_worker *);
+size_t mv_worker_memory(const struct mv_plan *); /* bytes that a worker allocates */
+/* Computes a unit into out[mv_result_bytes]. */
+void mv_worker_compute(struct mv_worker *, const struct mv_unit *, void *out);
+
+#endif

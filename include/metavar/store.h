@@ -1,0 +1,77 @@
+/* store.h - the run directory and results.h5. store_write.c and store_read.c are the only files that see hdf5.h. */
+#ifndef METAVAR_STORE_H
+#define METAVAR_STORE_H
+
+#include "metavar/sample.h"
+
+/* Exit codes; sysexits(3) where it has one. */
+enum mv_exit {
+  MV_EXIT_OK = 0,
+  MV_EXIT_FAILED = 1,   /* a check failed */
+  MV_EXIT_USAGE = 2,    /* command line */
+  MV_EXIT_DATA = 65,    /* a data file is damaged or foreign */
+  MV_EXIT_RUNNING = 69, /* another process holds the run */
+  MV_EXIT_INTERNAL = 70,
+  MV_EXIT_CREATE = 73, /* cannot create the run directory */
+  MV_EXIT_IO = 74,     /* writing failed */
+  MV_EXIT_AGAIN = 75,  /* stopped early: run the same command again */
+  MV_EXIT_JOB = 78     /* the job file */
+};
+
+/* What is known of an attempt; written to RUN/attempts/NNN.json at start and again at the end. */
+struct mv_attempt {
+  int ranks;
+  const char *hosts;       /* comma-separated, in rank order */
+  const char *exit_reason; /* NULL while running; "complete", "stopped", ... */
+  double start, end;       /* seconds since the epoch */
+};
+
+struct mv_store;
+
+/* Opens or creates RUN for this job, before any rank works. Creates: job.yaml (verbatim), resolved.yaml (canonical), shards/,
+ * manifest.jsonl, attempts/, README.txt. An existing directory that is not a run, or holds another job (canonical identity text differs), is
+ * refused with one message naming the first differing key, nothing touched. Errors are printed to stderr once; *exit_code says which. */
+struct mv_store *mv_store_open(const char *run, const struct mv_plan *, int *exit_code);
+int mv_store_attempt(struct mv_store *, const struct mv_attempt *); /* exit code */
+
+/* What is committed already: calls visit for every committed unit. */
+void mv_store_committed(const struct mv_store *, void (*visit)(void *self, const struct mv_unit *), void *self);
+
+/* Takes a copy of a result; commits when enough bytes or seconds have gathered. Exit code, 0 if fine. */
+int mv_store_add(struct mv_store *, const void *result, size_t size);
+int mv_store_commit(struct mv_store *);
+void mv_store_close(struct mv_store *); /* commits nothing */
+
+/* Writes RUN/results.h5 from the shards (temporary name, fsync, rename) when every replicate of every cell is there. Exit code. */
+int mv_store_finalize(struct mv_store *);
+
+/* Canonical digest of a results.h5: all datasets outside /provenance, by path, type, shape and bytes. hex[33]. Exit code. */
+int mv_results_digest(const char *path, char hex[33]);
+
+/* Progress of a run directory, from its files alone. */
+struct mv_progress {
+  int64_t done, total, nonfinite; /* samples */
+  int64_t shards, bytes;
+  int attempts;
+  bool finished; /* results.h5 is there */
+};
+int mv_store_progress(const char *run, struct mv_progress *); /* exit code; errors printed */
+
+/* Reading results.h5, which holds its own job. */
+struct mv_results;
+struct mv_results *mv_results_open(const char *run_or_file, int *exit_code); /* errors printed */
+void mv_results_close(struct mv_results *);
+const struct mv_job *mv_results_job(const struct mv_results *);
+const struct mv_plan *mv_results_plan(const struct mv_results *);
+
+/* Moments of one cell in blocks of job->block replicates, whatever the store kind: samples are reduced on the way (mv_moments_make). Streams:
+ * memory is one block's. visit gets block b, its finite and non-finite counts, mean[moments], comoment[pairs], largest[vectors][MV_LARGEST],
+ * largest_id. Exit code. */
+struct mv_moments {
+  int64_t block, count, nonfinite;
+  const double *mean, *comoment, *largest;
+  const int64_t *largest_id;
+};
+int mv_results_blocks(struct mv_results *, int cell, void (*visit)(void *self, const struct mv_moments *), void *self);
+
+#endif

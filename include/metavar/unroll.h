@@ -1,0 +1,71 @@
+/* unroll.h - the walk over time: the one loop that calls task->step, written once.
+ *
+ * Estimators ask for a walk and watch it step by step; the walk knows no estimator. All arrays of num hold one value a
+ * lane; lanes are independent replicates.
+ */
+#ifndef METAVAR_UNROLL_H
+#define METAVAR_UNROLL_H
+
+#include "metavar/stream.h"
+#include "metavar/task.h"
+
+/* Where the noise of each lane comes from. */
+struct mv_coords {
+  struct mv_key key;
+  int64_t task[MV_LANES_MAX];     /* task instance, 0 <= task < MV_MAX_TASKS */
+  int64_t lifetime[MV_LANES_MAX]; /* lifetime of that instance, 0 <= lifetime < MV_MAX_LIFETIMES */
+  int64_t offset[MV_PURPOSES];    /* added to lifetime for one purpose: members of a pair that have own noise */
+};
+
+/* Forced histories, for enumeration: fills noise instead of the random streams. out[draw * lanes + lane].
+ * MV_FOR_ACTION asks for `count` choices, as indices; every other purpose for `count` uniforms or normals. For
+ * MV_FOR_WINDOW, `step` is T and the answer is the start itself. `walk` counts nothing: same place, same values. */
+struct mv_forced {
+  void (*fill)(void *self, enum mv_purpose, const int64_t *task, const int64_t *lifetime, int64_t step, int count,
+               int lanes, double *out);
+  void *self;
+};
+
+struct mv_problem {
+  const struct mv_task *task;
+  const void *settings; /* the task's */
+  struct mv_shape shape;
+  int64_t steps; /* N, lifetime length */
+  enum mv_sampler sampler;
+};
+
+/* A tangent block: columns for all M meta-parameters inside a window [start, start + length) of each lane. */
+struct mv_block {
+  enum mv_hessian hessian;
+  int64_t length;
+  int64_t start[MV_LANES_MAX];
+  /* Set by the walk, valid while the observer runs: */
+  struct mv_report *dot; /* [meta] tangents of this step's report; zero in lanes outside their window */
+  int active;            /* 0 when no lane is inside its window: dot is then not computed */
+  num *theta_dot;        /* [meta][state], the walk's own */
+};
+
+struct mv_walk {
+  const struct mv_problem *problem;
+  struct mv_coords coords;
+  const struct mv_forced *forced; /* NULL: random */
+  const num *eta;                 /* [meta], may differ by lane */
+  int64_t steps;                  /* walk this many steps (<= problem->steps) */
+  struct mv_block *blocks;        /* [block_count] */
+  int block_count;
+  struct mv_arena *arena;
+};
+
+/* Called after each step with the step's report. */
+typedef void mv_observe(void *self, int64_t n, const struct mv_report *, struct mv_block *blocks);
+
+void mv_walk_run(struct mv_walk *, mv_observe *, void *self);
+size_t mv_walk_bytes(const struct mv_problem *, int block_count); /* arena bytes that one walk needs */
+
+/* Window start of each lane: uniform on {0 .. N - T}, drawn for this T alone. */
+void mv_window_draw(const struct mv_walk *, int64_t length, int64_t *start);
+
+/* Standard normal directions z[meta] of each lane; `perturbation` per lane, `pair` within the replicate. */
+void mv_direction_draw(const struct mv_walk *, const int64_t *perturbation, int64_t pair, num *z);
+
+#endif
