@@ -9,7 +9,7 @@ OPT ?= -O2
 SAN ?=
 
 VERSION := $(shell cat VERSION)
-WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wno-psabi
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wno-psabi -Wno-missing-field-initializers
 # -ffp-contract=off and no -ffast-math: the same bits from every compiler and instruction set.
 COMMON := -std=gnu17 -g $(OPT) $(WARN) -ffp-contract=off -fno-math-errno -Iinclude -I$(BUILD) -MMD -MP $(SAN)
 ARCH := $(shell uname -m)
@@ -26,9 +26,9 @@ VECTORS := x86_64 x86_64_v3 x86_64_v4
 else
 VECTORS := generic
 endif
-VARIANTS := scalar complex $(VECTORS)
+VARIANTS := scalar shadow $(VECTORS)
 FLAGS_scalar := -DMV_NUM=MV_NUM_SCALAR
-FLAGS_complex := -DMV_NUM=MV_NUM_COMPLEX -fno-math-errno
+FLAGS_shadow := -DMV_NUM=MV_NUM_COMPLEX
 FLAGS_x86_64 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=2
 FLAGS_x86_64_v3 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=4 -march=x86-64-v3
 FLAGS_x86_64_v4 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=8 -march=x86-64-v4

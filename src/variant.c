@@ -27,3 +27,52 @@ static const struct mv_estimator *const estimators[] = {
 
 #define MV_TEXT_(x) #x
 #define MV_TEXT(x) MV_TEXT_(x)
+
+/* Elementary functions, for tests: y[i] = function(x[i]), in groups of lanes. */
+static void math(const char *function, const double *x, double *y, int n)
+{
+  for (int i = 0; i < n; i += MV_LANES) {
+    real in = real_set(0.25), sine, cosine, out;
+    for (int l = 0; l < MV_LANES && i + l < n; l++)
+      ((double *)&in)[l] = x[i + l];
+    if (!strcmp(function, "exp"))
+      out = real_exp(in);
+    else if (!strcmp(function, "log"))
+      out = real_log(in);
+    else if (!strcmp(function, "log1p"))
+      out = real_log1p(in);
+    else {
+      real_sincos_turn(in, &sine, &cosine);
+      out = !strcmp(function, "sin") ? sine : cosine;
+    }
+    for (int l = 0; l < MV_LANES && i + l < n; l++)
+      y[i + l] = ((const double *)&out)[l];
+  }
+}
+
+static void draw(const struct mv_coords *coords, enum mv_purpose purpose, int64_t step, int count, double *out)
+{
+  struct mv_counter counter = mv_counter_make(coords, purpose);
+  num drawn[count];
+  if (purpose == MV_FOR_NORMAL || purpose == MV_FOR_PERTURB)
+    mv_draw_normals(&counter, step, count, drawn);
+  else
+    mv_draw_uniforms(&counter, step, count, drawn);
+  for (int i = 0; i < count; i++)
+    for (int l = 0; l < MV_LANES; l++)
+      out[i * MV_LANES + l] = (double)NUM_LANE(drawn, i, l);
+}
+
+#define MV_KERNEL_(variant) const struct mv_kernel mv_kernel_##variant
+#define MV_KERNEL(variant) MV_KERNEL_(variant)
+extern MV_KERNEL(MV_VARIANT);
+MV_KERNEL(MV_VARIANT) = {
+    .name = MV_TEXT(MV_VARIANT),
+    .lanes = MV_LANES,
+    .tasks = tasks,
+    .estimators = estimators,
+    .walk_run = mv_walk_run,
+    .walk_bytes = mv_walk_bytes,
+    .math = math,
+    .draw = draw,
+};

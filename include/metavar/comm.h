@@ -24,7 +24,11 @@ bool mv_comm_poll(struct mv_comm *, int *source, int *tag, void **buffer, size_t
 void mv_comm_share(struct mv_comm *, void *bytes, size_t size);
 void mv_comm_gather(struct mv_comm *, const void *bytes, size_t size, void *out);
 
-void mv_comm_stop(struct mv_comm *);                                  /* orderly end; all ranks */
+/* Orderly end: all ranks call it when nothing is under way, with the same exit code, which is returned. */
+int mv_comm_stop(struct mv_comm *, int exit_code);
 _Noreturn void mv_comm_abort(struct mv_comm *, int exit_code); /* ends all ranks */
+
+/* Before the start, from the launcher's environment: is this the rank that talks to the user? */
+bool mv_comm_speaks(void);
 
 #endif

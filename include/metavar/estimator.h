@@ -55,7 +55,7 @@ struct mv_request {
   int count;                          /* live lanes; the others repeat the last one and are thrown away */
   int64_t task[MV_LANES_MAX];         /* coordinates of each lane's replicate */
   int64_t lifetime[MV_LANES_MAX];     /* index of the lifetime draw within the task instance */
-  int64_t perturbation[MV_LANES_MAX]; /* index of the perturbation draw within the lifetime draw */
+  int64_t draw[MV_LANES_MAX];         /* index of the replicate within the task instance: r % (P L) */
   const struct mv_forced *forced;     /* NULL: random */
   struct mv_arena *arena;
   num *values; /* out: all outputs one after the other, each row-major: [mv_layout.values] */

@@ -33,7 +33,7 @@ enum mv_kind {   /* the type of the struct member at mv_field.offset */
   MV_REAL,       /* double, always finite */
   MV_BOOL,       /* bool */
   MV_CHOICE,     /* int: an index into choices */
-  MV_NAME,       /* char[MV_NAME_MAX + 1]: [A-Za-z0-9._-]+ */
+  MV_NAME,       /* char[MV_NAME_MAX + 1]: [A-Za-z0-9._-]+, first a letter or digit */
   MV_INT_LIST,   /* struct mv_ints */
   MV_REAL_LIST,  /* struct mv_reals */
   MV_CHOICE_LIST /* struct mv_choices */
@@ -67,6 +67,11 @@ const struct mv_field *mv_field_find(const struct mv_field *table, const char *n
 /* Canonical text of one value: shortest decimal that reads back to the same bits, lists in brackets.
  * Returns the length that the whole text needs (like snprintf). */
 int mv_field_print(const struct mv_field *, const void *settings, char *out, size_t size);
+
+/* The same for one finite double; and rounded to so many significant digits. */
+#define MV_REAL_TEXT 32
+void mv_real_print(double, char out[MV_REAL_TEXT]);
+void mv_real_round(double, int digits, char out[MV_REAL_TEXT]);
 
 /* Sets every field of the table from its fallback text; fields without fallback are zeroed. */
 void mv_field_defaults(const struct mv_field *table, void *settings);

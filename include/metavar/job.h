@@ -25,6 +25,7 @@ struct mv_job {
   int64_t block;           /* replicates in one block of moments, aligned on replicate ids */
   int64_t unit;            /* replicates in a work unit; 0: chosen from a calibration. Never changes a result. */
 
+  const struct mv_kernel *kernel; /* whose tasks and estimators these are: the one given to the reader */
   const struct mv_task *task;
   void *task_settings;
   struct mv_problem problem; /* points into the job */

@@ -5,7 +5,7 @@
 #include "metavar/estimator.h"
 
 struct mv_kernel {
-  const char *name;                            /* "scalar", "complex", "x86-64", "x86-64-v3", "x86-64-v4" */
+  const char *name;                            /* "scalar", "shadow", "x86_64", "x86_64_v3", "x86_64_v4" */
   int lanes;                                   /* lifetimes side by side */
   const struct mv_task *const *tasks;          /* NULL-terminated, sorted by name; same order in every kernel */
   const struct mv_estimator *const *estimators; /* likewise */
@@ -20,7 +20,7 @@ struct mv_kernel {
 /* Every kernel this machine can run; the number of them. */
 int mv_kernel_list(const struct mv_kernel *out[8]);
 
-/* The fastest one; METAVAR_ISA=scalar|x86-64|x86-64-v3|x86-64-v4 in the environment overrides. */
+/* The fastest one; METAVAR_ISA=scalar|x86_64|x86_64_v3|x86_64_v4 in the environment overrides. */
 const struct mv_kernel *mv_kernel_best(void);
 
 /* By name, NULL if this machine cannot run it. */

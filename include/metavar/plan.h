@@ -29,6 +29,7 @@ struct mv_plan {
   double *work;             /* [entry_count] inner-step equivalents of a replicate */
   int cells;                /* points * entry_count; cell = entry * points + point */
   struct mv_key *key;       /* [points] */
+  char **meta_names;        /* [meta], values of the axis meta_parameter */
 };
 
 struct mv_plan *mv_plan_make(const struct mv_job *);

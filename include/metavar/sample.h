@@ -5,7 +5,7 @@
  *   moments: per field, over nb = ceil(count / block) blocks:
  *     int64_t count[nb]                      finite samples in the block
  *     int64_t nonfinite[nb]                  samples left out because some value is not finite
- *     double  mean[nb][moments]
+ *     double  mean[nb][moments]              NaN when no sample is finite
  *     double  comoment[nb][pairs]            sum over finite samples of (x_i - mean_i)(x_j - mean_j), i <= j, row-major
  *     double  largest[nb][vectors][MV_LARGEST]     largest squared norms, descending; -1 where fewer
  *     int64_t largest_id[nb][vectors][MV_LARGEST]  their replicate ids; -1 where fewer
@@ -34,6 +34,9 @@ struct mv_result {
   const double *mean, *comoment, *largest;
   const int64_t *largest_id;
 };
+
+/* Whether the job has such a unit: replicates that exist, moments in whole blocks. */
+bool mv_unit_fits(const struct mv_plan *, const struct mv_unit *);
 
 /* Size of the result of a unit; and the view of one. Returns false when the bytes do not fit the plan. */
 size_t mv_result_bytes(const struct mv_plan *, const struct mv_unit *);

@@ -74,4 +74,7 @@ struct mv_moments {
 };
 int mv_results_blocks(struct mv_results *, int cell, void (*visit)(void *self, const struct mv_moments *), void *self);
 
+/* "HDF5 1.10.8", for `metavar --version`. */
+const char *mv_store_library(void);
+
 #endif

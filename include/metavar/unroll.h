@@ -17,6 +17,12 @@ struct mv_coords {
   int64_t offset[MV_PURPOSES];    /* added to lifetime for one purpose: members of a pair that have own noise */
 };
 
+/* The lifetime coordinate that a purpose sees: a task instance is the same for all its lifetimes. */
+static inline int64_t mv_coords_lifetime(const struct mv_coords *c, enum mv_purpose purpose, int lane)
+{
+  return (purpose == MV_FOR_TASK ? 0 : c->lifetime[lane]) + c->offset[purpose];
+}
+
 /* Forced histories, for enumeration: fills noise instead of the random streams. out[draw * lanes + lane].
  * MV_FOR_ACTION asks for `count` choices, as indices; every other purpose for `count` uniforms or normals. For
  * MV_FOR_WINDOW, `step` is T and the answer is the start itself. `walk` counts nothing: same place, same values. */
@@ -34,6 +40,8 @@ struct mv_problem {
   enum mv_sampler sampler;
 };
 
+struct mv_arena;
+
 /* A tangent block: columns for all M meta-parameters inside a window [start, start + length) of each lane. */
 struct mv_block {
   enum mv_hessian hessian;
@@ -41,6 +49,7 @@ struct mv_block {
   int64_t start[MV_LANES_MAX];
   /* Set by the walk, valid while the observer runs: */
   struct mv_report *dot; /* [meta] tangents of this step's report; zero in lanes outside their window */
+  num *inside;           /* 1 in lanes inside their window, else 0 */
   int active;            /* 0 when no lane is inside its window: dot is then not computed */
   num *theta_dot;        /* [meta][state], the walk's own */
 };
@@ -56,6 +65,13 @@ struct mv_walk {
   struct mv_arena *arena;
 };
 
+#ifdef MV_VARIANT /* each build of the kernel has its own */
+#define mv_walk_run MV_JOIN(mv_walk_run, , MV_VARIANT)
+#define mv_walk_bytes MV_JOIN(mv_walk_bytes, , MV_VARIANT)
+#define mv_window_draw MV_JOIN(mv_window_draw, , MV_VARIANT)
+#define mv_direction_draw MV_JOIN(mv_direction_draw, , MV_VARIANT)
+#endif
+
 /* Called after each step with the step's report. */
 typedef void mv_observe(void *self, int64_t n, const struct mv_report *, struct mv_block *blocks);
 
@@ -65,7 +81,7 @@ size_t mv_walk_bytes(const struct mv_problem *, int block_count); /* arena bytes
 /* Window start of each lane: uniform on {0 .. N - T}, drawn for this T alone. */
 void mv_window_draw(const struct mv_walk *, int64_t length, int64_t *start);
 
-/* Standard normal directions z[meta] of each lane; `perturbation` per lane, `pair` within the replicate. */
-void mv_direction_draw(const struct mv_walk *, const int64_t *perturbation, int64_t pair, num *z);
+/* Standard normal directions z[meta] of each lane, for one antithetic pair; draw[lane] counts the replicates of a task instance. */
+void mv_direction_draw(const struct mv_walk *, const int64_t *draw, int64_t pair, num *z);
 
 #endif

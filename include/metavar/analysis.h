@@ -1,0 +1,249 @@
+/* analysis.h - offline statistics: from moments in blocks to bias and variance of every setting.
+ *
+ * settings   what is compared: every gradient vector of an entry, components combined with coefficients
+ * groups     the moments of one cell, per setting, in at most MV_GROUPS_MAX groups of neighbouring blocks
+ * bootstrap  resampled groups, from a generator of its own with a fixed seed
+ * bias       distance of two means with shared random numbers, its error and its interval
+ * cell       all statistics of one eta point and one entry
+ * grid       averages over the eta points
+ * write      cells.csv, grid.csv, summary.json, table on stdout
+ *
+ * Everything up to `grid` works on plain arrays and knows no files. NaN marks what is undefined; nothing is left out.
+ */
+#ifndef METAVAR_ANALYSIS_H
+#define METAVAR_ANALYSIS_H
+
+#include <stdio.h>
+
+#include "metavar/store.h"
+
+#define MV_GROUPS_MAX 128      /* groups of one entry in one cell */
+#define MV_GRID_RESAMPLES 10000 /* of eta points, as Vuorio et al. 2022 */
+
+/* --- settings -------------------------------------------------------------------------------------------------------- */
+
+/* One M-vector g = x[base ..] + lambda x[first ..] of a sample x. */
+struct mv_setting {
+  int output;                /* index into the layout */
+  int index[MV_AXES_MAX];    /* along the leading axes of the output */
+  int64_t base, first;       /* positions in a sample; base -1: g = x[first ..] */
+  double lambda;             /* NaN if base is -1 */
+  int64_t watched;           /* the vector of the layout whose largest norms belong to g; -1 none */
+  double primal, tangent;    /* cost per replicate; NaN if the layout does not say */
+};
+
+struct mv_settings {
+  int count, meta;
+  struct mv_setting *at;
+};
+
+/* Every setting of an entry: targets, gradients, and components with each coefficient (the fastest axis). A
+ * gradient that is the base of a component appears as its coefficient 0. */
+struct mv_settings mv_settings_make(const struct mv_layout *, const double *lambda, int lambdas);
+/* The settings that estimate grad J with coefficient 1: what may serve as reference. */
+struct mv_settings mv_settings_reference(const struct mv_layout *);
+void mv_settings_free(struct mv_settings *);
+
+/* Position of the axis called name among the leading axes of a setting's output; -1 if it has none. */
+int mv_setting_axis(const struct mv_layout *, const struct mv_setting *, const char *name);
+/* Value of an axis at an index, as text ("0.95", "pathwise") and as number (NaN for names). */
+void mv_axis_text(const struct mv_axis *, int index, char *out, size_t size);
+double mv_axis_number(const struct mv_axis *, int index);
+
+/* Mean and diagonal of the co-moment of g, from those of the samples in a block. */
+void mv_setting_combine(const struct mv_setting *, int meta, int64_t moments, const double *mean, const double *comoment,
+                        double *g_mean, double *g_square);
+
+/* --- groups ---------------------------------------------------------------------------------------------------------- */
+
+/* Merges b into a: counts, means and sums of squared deviations of `meta` coordinates. Returns the joint count. */
+int64_t mv_merge(int meta, int64_t a_count, double *a_mean, double *a_square, int64_t b_count, const double *b_mean,
+                 const double *b_square);
+
+/* Moments of one cell. Group g holds blocks [g * width, (g + 1) * width). */
+struct mv_groups {
+  int meta, settings, groups;
+  int64_t width;
+  int64_t *count;          /* [groups] finite samples */
+  int64_t nonfinite;       /* in all groups */
+  double *mean, *square;   /* [settings][groups][meta] */
+  double *largest;         /* [settings] largest squared norm; -1 if not watched */
+  int64_t *largest_id;     /* [settings] its replicate */
+};
+
+struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t width);
+void mv_groups_free(struct mv_groups *);
+/* Adds a block; blocks come in order. */
+void mv_groups_add(struct mv_groups *, const struct mv_settings *, const struct mv_layout *, const struct mv_moments *);
+/* Blocks in one group of an entry whose task instances serve `nest` replicates each. Always a multiple of nest, so that groups
+ * of any two entries start at the same task instance after the same number of (width / nest) blocks. */
+int64_t mv_groups_width(int64_t blocks, int64_t nest);
+
+/* One mean over groups. Two tracks are paired: what has the same group index shares its random numbers. */
+struct mv_track {
+  int meta, groups;
+  double *weight; /* [groups] finite samples; 0 where this track has none */
+  double *mean;   /* [groups][meta] */
+  double *within; /* [groups] sum of squared deviations from the group's mean, all coordinates */
+};
+
+struct mv_track mv_track_make(int meta, int groups);
+void mv_track_free(struct mv_track *);
+/* Setting s of a cell. */
+void mv_track_fill(struct mv_track *, const struct mv_groups *, int setting);
+/* The reference, kept block by block, in groups that pair with `groups` groups of `width` blocks each; what it has beyond those
+ * in at most as many groups more, after them. `width` and `nest` are the reference's. */
+struct mv_track mv_track_align(const struct mv_groups *reference, int groups, int64_t width, int64_t nest);
+
+/* Merged over groups. */
+struct mv_total {
+  double count;
+  double variance; /* trace of the covariance, unbiased */
+  double *mean;    /* [meta], the caller's */
+};
+void mv_track_total(const struct mv_track *, struct mv_total *);
+
+/* --- bootstrap ------------------------------------------------------------------------------------------------------- */
+
+/* Resampled groups: times[r][g] is how often resample r drew group g. */
+struct mv_resamples {
+  int count, groups;
+  double *times;
+};
+
+/* Draws from Philox, a function of `stream` alone. Resamples in which a or b (may be NULL) would be empty are drawn again. An
+ * empty set (count 0) if a or b has fewer than two groups with samples: then errors are undefined. */
+struct mv_resamples mv_resamples_make(int count, const struct mv_track *a, const struct mv_track *b, uint32_t stream);
+void mv_resamples_free(struct mv_resamples *);
+
+/* Mean [count][meta] and variance [count] (may be NULL) of a track in every resample. */
+void mv_resamples_apply(const struct mv_resamples *, const struct mv_track *, const struct mv_total *, double *mean,
+                        double *variance);
+
+/* Draws `count` indices below n, a function of (purpose, stream, r) alone. */
+void mv_draw_indices(uint32_t purpose, uint32_t stream, uint32_t r, uint32_t attempt, int n, int count, int *out);
+
+double mv_deviation(const double *x, int count); /* standard deviation, n - 1; NaN for less than two */
+
+/* --- bias ------------------------------------------------------------------------------------------------------------ */
+
+/* tr Cov of the means of two paired tracks, from the scatter of their groups; 0 without common groups, NaN with one. */
+double mv_mean_covariance(const struct mv_track *a, const struct mv_total *at, const struct mv_track *b,
+                          const struct mv_total *bt);
+
+struct mv_distance {
+  double square;    /* |d|^2 */
+  double se;        /* of it, and of it minus its upward bias */
+  double low, high; /* interval of the true squared length */
+};
+
+/* Of d[meta] whose errors are those of draws[count][meta], resampled values of d. `groups`: independent pieces behind them.
+ * work: [3 count]. */
+struct mv_distance mv_distance_make(int meta, const double *d, int count, const double *draws, int groups,
+                                    double confidence, double *work);
+
+/* --- cell ------------------------------------------------------------------------------------------------------------ */
+
+enum mv_stat {
+  MV_STAT_VARIANCE,
+  MV_STAT_VARIANCE_SE,
+  MV_STAT_VARIANCE_MEAN,
+  MV_STAT_VARIANCE_COST,
+  MV_STAT_BIAS2_PLUGIN,
+  MV_STAT_BIAS2_UNBIASED,
+  MV_STAT_BIAS2_SE,
+  MV_STAT_BIAS2_LOW,
+  MV_STAT_BIAS2_HIGH,
+  MV_STAT_V22_BIAS,
+  MV_STAT_V22_BIAS_UNBIASED,
+  MV_STAT_V22_BIAS_SE,
+  MV_STAT_COSINE,
+  MV_STAT_COSINE_SE,
+  MV_STAT_COSINE_LOW,
+  MV_STAT_COSINE_HIGH,
+  MV_STAT_RELATIVE_ERROR,
+  MV_STAT_LARGEST_SHARE,
+  MV_STATS
+};
+extern const char *const mv_stat_names[MV_STATS];
+
+/* One cell and setting. */
+struct mv_row {
+  int64_t count, nonfinite, largest_id;
+  int groups;
+  double stat[MV_STATS];
+};
+
+struct mv_analysis {
+  int resamples;
+  double confidence;
+};
+
+/* Fills rows[settings] and coordinates[settings][2][meta] (mean, variance). reference NULL: no bias. `nest`: replicates per task
+ * instance, of the entry and of the reference. */
+void mv_cell_analyze(const struct mv_analysis *, const struct mv_settings *, const struct mv_groups *, int64_t nest,
+                     const struct mv_groups *reference, int64_t reference_nest, uint32_t stream, struct mv_row *rows,
+                     double *coordinates);
+
+/* --- grid ------------------------------------------------------------------------------------------------------------ */
+
+/* The statistics that are averaged over eta points, each with the cell's standard error (MV_STATS: none). */
+struct mv_averaged {
+  enum mv_stat stat, se;
+  bool se_over_meta; /* divide the error by M */
+};
+#define MV_AVERAGED 7
+extern const struct mv_averaged mv_averaged[MV_AVERAGED];
+
+struct mv_average {
+  double mean, se, eta_low, eta_high;
+};
+struct mv_grid_row {
+  int points;
+  int64_t count, nonfinite; /* all points together */
+  struct mv_average average[MV_AVERAGED];
+  double largest_share; /* the largest of all points; NaN if not watched */
+};
+
+/* rows[p * stride] are the points of one setting. work: [MV_GRID_RESAMPLES * MV_AVERAGED]. */
+struct mv_grid_row mv_grid_average(const struct mv_row *rows, int points, int64_t stride, int meta, double confidence,
+                                   double *work);
+
+/* --- a whole run, and its files -------------------------------------------------------------------------------------- */
+
+struct mv_entry_tables {
+  struct mv_settings settings;
+  struct mv_row *row;       /* [points][settings] */
+  double *coordinate;       /* [points][settings][2][meta] */
+  struct mv_grid_row *grid; /* [settings] */
+};
+
+struct mv_tables {
+  const struct mv_job *job;
+  const struct mv_plan *plan;
+  struct mv_analysis options;
+  int reference; /* entry; -1 none */
+  struct mv_entry_tables *entry;
+  int axis_count; /* names of all leading axes, in order of appearance */
+  const char *axis[MV_OUTPUTS_MAX * MV_AXES_MAX];
+};
+
+/* reference: label, or NULL for the first entry of the estimator called reference. Exit code; errors printed. */
+int mv_tables_make(struct mv_results *, const struct mv_analysis *, const double *lambda, int lambdas,
+                   const char *reference, struct mv_tables *);
+void mv_tables_free(struct mv_tables *);
+
+/* A file under a temporary name in the directory `dir`; commit renames it. Errors printed; exit codes. */
+struct mv_draft {
+  FILE *file;
+  char *temporary, *final;
+};
+int mv_draft_open(struct mv_draft *, const char *dir, const char *name);
+int mv_draft_commit(struct mv_draft *);
+
+void mv_cells_write(FILE *, const struct mv_tables *);
+void mv_grid_write(FILE *, const struct mv_tables *);
+int mv_summary_write(FILE *, const struct mv_tables *, const char *digest); /* 0, or -1 when writing failed */
+void mv_table_print(FILE *, const struct mv_tables *);
+
+#endif

@@ -1,0 +1,160 @@
+/* es.c - evolution strategies with antithetic pairs (Salimans et al. 2017).
+ *
+ *   g = mean over pairs of (F+ - F-) / (2 sigma) z,   z ~ N(0, I_M),   F+- = mean of R_n over the window, at eta +- sigma z.
+ * Unbiased for the gradient of the smoothed objective J_sigma(eta) = E J(eta + sigma z). The whole lifetime is simulated up to the window's end, only
+ * the window's rewards count; all truncation lengths come from the same pair. What the two members share is a setting: by default the task instance alone
+ * (Vuorio et al. 2022: own samples and own window starts).
+ */
+#include "metavar/window.h"
+
+struct settings {
+  double sigma;
+  int64_t population;
+  struct mv_ints truncation;
+  struct mv_choices shared;
+  int window;
+};
+
+enum { SHARE_TASK, SHARE_INIT, SHARE_ACTION, SHARE_REWARD, SHARE_WINDOW };
+static const char *const shares[] = {"task", "init", "action", "reward", "window", NULL};
+static const char *const windows[] = {"random", "first", NULL};
+
+static const struct mv_field fields[] = {
+    {"sigma", MV_REAL, offsetof(struct settings, sigma), "0.1", 0, 1e6, NULL, "1", "standard deviation of the perturbation of eta", true},
+    {"population", MV_INT, offsetof(struct settings, population), "2", 2, 1 << 18, NULL, "1",
+     "perturbed lifetimes of one estimate, twice the number of antithetic pairs"},
+    {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps", MV_TRUNCATION_DOC},
+    {"noise_shared", MV_CHOICE_LIST, offsetof(struct settings, shared), "[task]", 0, 0, shares, NULL,
+     "what the two members of a pair have in common; [task, init, action, reward, window] is common random numbers"},
+    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, windows, NULL, MV_WINDOW_DOC},
+    MV_FIELD_END};
+
+static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)
+{
+  struct settings *s = settings;
+  mv_truncation_complete(&s->truncation, p, complaints);
+  if (s->population % 2)
+    mv_complain(complaints, "population", "%lld is odd, but perturbations come in antithetic pairs; use %lld or %lld", (long long)s->population,
+                (long long)s->population - 1, (long long)s->population + 1);
+}
+
+static int outputs(const void *settings, const struct mv_problem *p, struct mv_output *out)
+{
+  (void)p;
+  const struct settings *s = settings;
+  struct mv_axis truncation = MV_AXIS_TRUNCATION(&s->truncation);
+  struct mv_axis member = {.name = "member", .kind = MV_AXIS_INTS, .length = (int)s->population,
+                           .doc = "perturbed lifetime: + and - of the first pair, of the second, ..."};
+  out[0] = (struct mv_output){.name = "gradient", .role = MV_GRADIENT, .rank = 1, .axis = {truncation}, .unit = "1",
+                              .doc = "antithetic estimate of the gradient of the smoothed objective"};
+  out[1] = (struct mv_output){.name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the members' lifetimes"};
+  out[2] = (struct mv_output){.name = "window_start", .role = MV_NOTE, .rank = 2, .axis = {member, truncation}, .unit = "inner steps",
+                              .doc = "first step of the window"};
+  return 3;
+}
+
+static int cost(const void *settings, const struct mv_problem *p, double *primal, double *tangent)
+{
+  const struct settings *s = settings;
+  for (int t = 0; t < s->truncation.count; t++) {
+    primal[t] = (double)s->population * mv_window_reach(p, (enum mv_window)s->window, s->truncation.value[t]);
+    tangent[t] = 0.0;
+  }
+  return 1;
+}
+
+static int64_t lifetimes(const void *settings, const struct mv_problem *p)
+{
+  (void)p;
+  return ((const struct settings *)settings)->population;
+}
+
+static double work(const void *settings, const struct mv_problem *p)
+{
+  return (double)(((const struct settings *)settings)->population * p->steps);
+}
+
+static size_t workspace(const void *settings, const struct mv_problem *p)
+{
+  const struct settings *s = settings;
+  size_t meta = (size_t)p->shape.meta, lengths = (size_t)s->truncation.count;
+  return mv_walk_bytes(p, 0) + 2 * mv_arena_cost(sizeof(num) * meta) + 2 * mv_arena_cost(sizeof(num) * lengths) +
+         mv_arena_cost(sizeof(int64_t[MV_LANES_MAX]) * lengths);
+}
+
+/* Members use lifetimes 2 pair and 2 pair + 1; what they share, the second takes from the first. */
+static void coords_of_member(const struct settings *s, int member, struct mv_coords *coords)
+{
+  for (int purpose = 0; purpose < MV_PURPOSES; purpose++)
+    coords->offset[purpose] = 0;
+  if (!member)
+    return;
+  static const int purposes[][2] = {{MV_FOR_TASK, MV_FOR_TASK}, {MV_FOR_INIT, MV_FOR_INIT}, {MV_FOR_ACTION, MV_FOR_ACTION},
+                                    {MV_FOR_REWARD, MV_FOR_NORMAL}, {MV_FOR_WINDOW, MV_FOR_WINDOW}};
+  for (int share = SHARE_TASK; share <= SHARE_WINDOW; share++) {
+    bool shared = false;
+    for (int i = 0; i < s->shared.count; i++)
+      shared |= s->shared.value[i] == share;
+    coords->offset[purposes[share][0]] = coords->offset[purposes[share][1]] = !shared;
+  }
+}
+
+static void sample(const struct mv_request *r)
+{
+  const struct settings *s = r->settings;
+  const struct mv_problem *p = r->problem;
+  const int meta = p->shape.meta, lengths = s->truncation.count;
+  const size_t mark = r->arena->used;
+  num *z = mv_arena_take(r->arena, sizeof(num) * (size_t)meta), *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
+  num *mean[2];
+  for (int m = 0; m < 2; m++)
+    mean[m] = mv_arena_take(r->arena, sizeof(num) * (size_t)lengths);
+  struct mv_window_sums sums = {.truncation = &s->truncation,
+                                .start = mv_arena_take(r->arena, sizeof(int64_t[MV_LANES_MAX]) * (size_t)lengths)};
+  struct mv_walk walk = mv_request_walk(r, s->population, eta);
+  num *gradient = r->values, *objective = gradient + lengths * meta, *window_start = objective + 1;
+  for (num *x = r->values; x < window_start; x++)
+    *x = num_set(0.0);
+
+  for (int64_t pair = 0; pair < s->population / 2; pair++) {
+    mv_direction_draw(&walk, r->draw, pair, z);
+    for (int m = 0; m < 2; m++) {
+      for (int j = 0; j < meta; j++)
+        eta[j] = r->eta[j] + (m ? -s->sigma : s->sigma) * z[j];
+      coords_of_member(s, m, &walk.coords);
+      for (int t = 0; t < lengths; t++) {
+        mv_window_place(&walk, (enum mv_window)s->window, s->truncation.value[t], sums.start[t]);
+        for (int l = 0; l < MV_LANES; l++)
+          NUM_LANE(window_start, (2 * pair + m) * lengths + t, l) = (double)sums.start[t][l];
+      }
+      sums.window = mean[m];
+      mv_window_means(&walk, &sums);
+      *objective += sums.all;
+    }
+    for (int t = 0; t < lengths; t++)
+      for (int j = 0; j < meta; j++)
+        gradient[t * meta + j] += (mean[0][t] - mean[1][t]) * z[j];
+    for (int l = 0; l < MV_LANES_MAX; l++)
+      walk.coords.lifetime[l] += 2;
+  }
+  for (int i = 0; i < lengths * meta; i++)
+    gradient[i] *= 1.0 / (s->sigma * (double)s->population);
+  *objective *= 1.0 / (double)(s->population * p->steps);
+  r->arena->used = mark;
+}
+
+MV_ESTIMATOR(es) = {
+    .name = "es",
+    .doc = "Evolution strategies with antithetic pairs (Salimans et al. 2017): (F+ - F-) / (2 sigma) z, averaged over population/2 directions z ~ N(0, I). "
+           "Needs no derivatives; unbiased for the gradient of the objective smoothed by N(0, sigma^2 I).",
+    .fields = fields,
+    .settings_size = sizeof(struct settings),
+    .perturbs = true,
+    .complete = complete,
+    .outputs = outputs,
+    .cost = cost,
+    .lifetimes = lifetimes,
+    .workspace = workspace,
+    .work = work,
+    .sample = sample,
+};

@@ -1,0 +1,121 @@
+/* tree_bandit.c - the ruler: a bandit small enough to enumerate every history.
+ *
+ * 3 arms, batch 2; arm k pays v_k + d_k or v_k - d_k with probability 1/2 each, d = (.7, .5, .6); two equally likely task instances. With 4 inner
+ * steps there are 21^4 = 194,481 distinct weighted histories of each instance, so the exact mean and covariance of every estimator follow by
+ * running it over all of them with forced choices (tests/test_tree.c). alpha_n = softplus(eta_0) for n < change, softplus(eta_1) after.
+ */
+#include "metavar/softmax.h"
+
+#define ARMS 3
+#define BATCH 2
+
+struct settings {
+  int64_t change;
+};
+
+static const struct mv_field fields[] = {{"change", MV_INT, offsetof(struct settings, change), "2", 1, 1e9, NULL, "1",
+                                          "inner step from which the second learning rate serves"},
+                                         MV_FIELD_END};
+
+static const char *const meta_names[] = {"softplus_inverse_rate_early", "softplus_inverse_rate_late"};
+
+static const double value[2][ARMS] = {{1.0, 0.3, -0.5}, {-0.2, 0.8, 0.4}};
+static const double spread[ARMS] = {0.7, 0.5, 0.6};
+
+static struct mv_shape shape(const void *settings)
+{
+  (void)settings;
+  return (struct mv_shape){.meta = 2,
+                           .state = ARMS,
+                           .instance = ARMS,
+                           .prepared = 4,
+                           .tape = 5 * ARMS + 1,
+                           .hessians = 1u << MV_PATHWISE | 1u << MV_DICE,
+                           .expected = true,
+                           .at_instance = {.uniforms = 1},
+                           .at_step = {.uniforms = BATCH, .choices = BATCH, .arity = ARMS}};
+}
+
+static void instance(const void *settings, const struct mv_noise *noise, num *mean)
+{
+  (void)settings;
+  numi second = ~num_less(noise->uniform[0], num_set(0.5));
+  for (int k = 0; k < ARMS; k++)
+    mean[k] = num_select(second, num_set(value[1][k]), num_set(value[0][k]));
+}
+
+/* prepared: learning rates of both phases, and their derivatives */
+static void prepare(const struct mv_life *life, num *prepared)
+{
+  for (int phase = 0; phase < 2; phase++) {
+    prepared[phase] = num_softplus(life->eta[phase]);
+    prepared[2 + phase] = num_sigmoid(life->eta[phase]);
+  }
+}
+
+static int phase_of(const struct mv_life *life, int64_t n)
+{
+  return n >= ((const struct settings *)life->settings)->change;
+}
+
+static void init(const struct mv_life *life, const struct mv_noise *noise, num *theta)
+{
+  (void)life, (void)noise;
+  for (int k = 0; k < ARMS; k++)
+    theta[k] = num_set(0.0);
+}
+
+static void init_jvp(const struct mv_life *life, struct mv_columns *columns)
+{
+  (void)life;
+  for (int i = 0; i < columns->count * ARMS; i++)
+    columns->theta_dot[i] = num_set(0.0);
+}
+
+static void step(const struct mv_life *life, int64_t n, const struct mv_noise *noise, enum mv_hessian hessian,
+                 const num *theta, num *theta_next, num *tape, struct mv_report *report)
+{
+  struct mv_softmax record = mv_softmax_view(tape, ARMS);
+  num shifted[ARMS];
+  numi arm[BATCH];
+  num log_sum = mv_softmax_policy(ARMS, theta, shifted, record.pi);
+  mv_choose(noise, 0, BATCH, ARMS, shifted, record.pi, arm);
+  for (int k = 0; k < ARMS; k++)
+    record.count[k] = record.reward[k] = num_set(0.0);
+  for (int b = 0; b < BATCH; b++) {
+    num sign = num_select(num_less(noise->uniform[b], num_set(0.5)), num_set(1.0), num_set(-1.0));
+    for (int l = 0; l < MV_LANES; l++) {
+      int64_t k = NUMI_LANE(arm, b, l);
+      NUM_LANE(record.count, k, l) += 1.0;
+      NUM_LANE(record.reward, k, l) += NUM_LANE(life->instance, k, l) + spread[k] * NUM_LANE(&sign, 0, l);
+    }
+  }
+  mv_softmax_update(ARMS, BATCH, life->prepared[phase_of(life, n)], hessian, life->instance, shifted, log_sum, theta,
+                    theta_next, tape, report);
+}
+
+static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape, struct mv_columns *columns)
+{
+  (void)theta;
+  int phase = phase_of(life, n);
+  for (int c = 0; c < columns->count; c++)
+    mv_softmax_update_jvp(ARMS, BATCH, life->prepared[phase], life->prepared[2 + phase] * columns->eta_dot[2 * c + phase],
+                          columns->hessian, tape, columns->theta_dot + c * ARMS, &columns->report[c]);
+}
+
+MV_TASK(tree_bandit) = {
+    .name = "tree_bandit",
+    .doc = "The ruler: a bandit with 3 arms, batch 2 and two-point rewards, small enough that every history can be enumerated and the "
+           "exact mean and covariance of every estimator are known. Two meta-parameters, the learning rates alpha = softplus(eta) of the inner "
+           "steps before and after `change`; meant for lifetime_length 4.",
+    .fields = fields,
+    .settings_size = sizeof(struct settings),
+    .shape = shape,
+    .meta_names = meta_names,
+    .instance = instance,
+    .prepare = prepare,
+    .init = init,
+    .step = step,
+    .init_jvp = init_jvp,
+    .step_jvp = step_jvp,
+};
