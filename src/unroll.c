@@ -179,8 +179,7 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   for (int64_t n = 0; n < w->steps; n++) {
     struct mv_report report;
     noise = draw(&source, &s->at_step, MV_FOR_REWARD, n);
-    enum mv_hessian shadow = w->block_count ? w->blocks[0].hessian : MV_PATHWISE;
-    p->task->step(&life, n, &noise, shadow, theta, next, tape, &report);
+    p->task->step(&life, n, &noise, w->shadow, theta, next, tape, &report);
     for (int i = 0; i < w->block_count; i++)
       block_step(w, &life, n, eta_dot, theta, tape, &w->blocks[i]);
     observe(self, n, &report, w->blocks);

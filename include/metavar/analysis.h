@@ -89,6 +89,7 @@ struct mv_track {
 
 struct mv_track mv_track_make(int meta, int groups);
 void mv_track_free(struct mv_track *);
+int mv_track_filled(const struct mv_track *); /* groups with samples */
 /* Setting s of a cell. */
 void mv_track_fill(struct mv_track *, const struct mv_groups *, int setting);
 /* The reference, kept block by block, in groups that pair with `groups` groups of `width` blocks each; what it has beyond those
@@ -228,22 +229,35 @@ struct mv_tables {
   const char *axis[MV_OUTPUTS_MAX * MV_AXES_MAX];
 };
 
-/* reference: label, or NULL for the first entry of the estimator called reference. Exit code; errors printed. */
+/* Reads and computes everything. reference: label, or NULL for the first entry of the estimator called reference, if there is
+ * one. Exit code; errors printed. Free the tables in any case. */
 int mv_tables_make(struct mv_results *, const struct mv_analysis *, const double *lambda, int lambdas,
                    const char *reference, struct mv_tables *);
 void mv_tables_free(struct mv_tables *);
 
-/* A file under a temporary name in the directory `dir`; commit renames it. Errors printed; exit codes. */
+/* Takes the named columns of one row, in order. */
+struct mv_sink {
+  void *self;
+  void (*text)(void *self, const char *name, const char *value);
+  void (*whole)(void *self, const char *name, int64_t value);
+  void (*real)(void *self, const char *name, double value);
+};
+void mv_cell_columns(const struct mv_tables *, int entry, int setting, int point, const struct mv_sink *);
+void mv_grid_columns(const struct mv_tables *, int entry, int setting, const struct mv_sink *);
+
+/* Failures stay in the file's error flag. */
+void mv_cells_write(FILE *, const struct mv_tables *);
+void mv_grid_write(FILE *, const struct mv_tables *);
+void mv_summary_write(FILE *, const struct mv_tables *, const char *digest, const double *lambda, int lambdas);
+void mv_table_print(FILE *, const struct mv_tables *);
+
+/* A file under a temporary name in the directory dir; commit checks that all was written and renames it. Exit codes;
+ * errors printed. */
 struct mv_draft {
   FILE *file;
   char *temporary, *final;
 };
 int mv_draft_open(struct mv_draft *, const char *dir, const char *name);
 int mv_draft_commit(struct mv_draft *);
-
-void mv_cells_write(FILE *, const struct mv_tables *);
-void mv_grid_write(FILE *, const struct mv_tables *);
-int mv_summary_write(FILE *, const struct mv_tables *, const char *digest); /* 0, or -1 when writing failed */
-void mv_table_print(FILE *, const struct mv_tables *);
 
 #endif

@@ -20,10 +20,12 @@ void mv_schedule_mark(void *schedule, const struct mv_unit *);
  * never change a result. */
 void mv_schedule_cut(struct mv_schedule *, const double *seconds, int ranks);
 
+/* What was missing at first. Marks end here. */
+int64_t mv_schedule_samples(struct mv_schedule *);
+
 /* After the cut. */
 bool mv_schedule_next(struct mv_schedule *, struct mv_unit *); /* false: none left */
 int64_t mv_schedule_units(const struct mv_schedule *);         /* in all, handed out or not */
-int64_t mv_schedule_samples(const struct mv_schedule *);       /* in all units together */
 double mv_schedule_seconds(const struct mv_schedule *);        /* predicted, of all units on one core */
 
 #endif

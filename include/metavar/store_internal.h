@@ -28,6 +28,11 @@ bool mv_file_append(int fd, const void *bytes, size_t size);
 /* Size and XXH3-128 of a regular file. */
 bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33]);
 void mv_bytes_digest(const void *bytes, size_t size, char hex[33]);
+/* XXH3-128 of bytes as they come. */
+struct mv_digest;
+struct mv_digest *mv_digest_start(void);
+void mv_digest_add(struct mv_digest *, const void *bytes, size_t size);
+void mv_digest_end(struct mv_digest *, char hex[33]); /* frees it */
 /* Largest number n of names "<n>.<anything>" in a directory; 0 if none, -1 if it cannot be read. */
 int mv_file_last_number(int directory, const char *name);
 
@@ -65,6 +70,7 @@ enum mv_type { MV_TYPE_DOUBLE, MV_TYPE_INT64, MV_TYPE_INT8, MV_TYPE_STRING };
 
 enum mv_part {     /* where the contents come from */
   MV_PART_WHOLE,   /* mv_dataset.data */
+  MV_PART_INDEX,   /* mv_dataset_index: int64, one axis */
   MV_PART_OUTPUT,  /* the others: units, [point, replicate or block, ...] */
   MV_PART_STATUS,
   MV_PART_COUNT,
@@ -88,6 +94,7 @@ struct mv_dataset {
   enum mv_part part;
   int entry, output; /* of streamed parts; entry -1: none */
   void *data;        /* MV_PART_WHOLE: all elements, owned; strings as char *[] */
+  int64_t step, divide, modulus; /* MV_PART_INDEX */
 };
 
 struct mv_schema {
@@ -104,6 +111,7 @@ void mv_schema_provenance(struct mv_schema *, const char *job, const char *resol
 const char *mv_schema_refuses(const struct mv_job *);
 int64_t mv_dataset_elements(const struct mv_dataset *);
 size_t mv_type_bytes(enum mv_type);
+static inline int64_t mv_dataset_index(const struct mv_dataset *d, int64_t k) { return k * d->step / d->divide % d->modulus; }
 /* The part of a result that goes into a streamed dataset, row after row; scratch is malloc'ed space that grows. */
 const void *mv_dataset_gather(const struct mv_dataset *, const struct mv_plan *, const struct mv_result *, void **scratch);
 /* Rows [first, first + count) of axis 1 that a unit fills. */

@@ -60,6 +60,7 @@ struct mv_walk {
   const struct mv_forced *forced; /* NULL: random */
   const num *eta;                 /* [meta], may differ by lane */
   int64_t steps;                  /* walk this many steps (<= problem->steps) */
+  enum mv_hessian shadow;         /* the derivative that the shadow build's imaginary parts carry */
   struct mv_block *blocks;        /* [block_count] */
   int block_count;
   struct mv_arena *arena;
