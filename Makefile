@@ -92,4 +92,42 @@ $(BUILD)/metavar: $(BUILD)/src/main.o $(BUILD)/libmetavar.a
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmetavar.a
 	$(CC) $(SAN) $^ -lcmocka $(LIBS) -o $@
 .SECONDARY: $(TESTS:%=%.o)
+
+# --- what people call --------------------------------------------------------------------------------------
+PACKAGES := build-essential pkg-config git openmpi-bin libopenmpi-dev libhdf5-dev libgsl-dev libyaml-dev \
+            libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev python3 python3-matplotlib
+TEST_PACKAGES := $(PACKAGES) libcmocka-dev clang binutils python3-h5py python3-xarray python3-h5netcdf
+.PHONY: deps deps-test tests test demo bench clean help
+# Installs the Debian packages that are missing; says which; does nothing when all are there.
+deps:
+	@tests/deps.sh $(PACKAGES)
+deps-test:
+	@tests/deps.sh $(TEST_PACKAGES)
+
+RANKS ?= $(shell nproc)
+DEMO ?= runs/demo
+export OMPI_MCA_rmaps_base_oversubscribe ?= 1
+ifeq ($(shell id -u),0)
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+endif
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@mkdir -p $(dir $(DEMO))
+	mpirun -np $(RANKS) $(BUILD)/metavar run jobs/demo.yaml -o $(DEMO)
+	$(BUILD)/metavar analyze $(DEMO)
+	$(BUILD)/metavar plot $(DEMO)
+
+tests: $(BUILD)/metavar $(TESTS)
+test: deps-test
+	@tests/run.sh
+
+clean:
+	rm -rf build build-*
+help:
+	@echo 'make demo      install what is missing, build, run a reduced study on all cores, analyse, draw'
+	@echo 'make test      install what is missing, build with gcc, clang and sanitizers, run every test'
+	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
+	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,23 +1,11 @@
 /* test_conformance.c - what every task and every estimator has to keep, looped over the registry:
  * purity, lanes independent, scalar == lanes bit for bit, derivatives against the complex shadow, no correlation between lanes. */
-#include <complex.h>
 #include <stdio.h>
 
 #include "harness.h"
+#include "metavar/selfcheck.h"
 
 #define STEPS 12
-
-/* An eta point at which nothing is degenerate, the same in every test. */
-static void eta_make(const struct mv_problem *p, double *eta)
-{
-  for (int j = 0; j < p->shape.meta; j++)
-    eta[j] = 0.4 + 0.7 * ((j * 5) % 7) / 7.0;
-}
-
-static bool pair_valid(const struct mv_task *task, const struct mv_estimator *estimator)
-{
-  return task->step_jvp || !(estimator->needs & MV_NEEDS_JVP);
-}
 
 typedef void pair_check(const char *task, const char *estimator);
 
@@ -26,7 +14,7 @@ static void for_all_pairs(pair_check *check)
   const struct mv_kernel *scalar = mv_kernel_find("scalar");
   for (int t = 0; scalar->tasks[t]; t++)
     for (int e = 0; scalar->estimators[e]; e++)
-      if (pair_valid(scalar->tasks[t], scalar->estimators[e]))
+      if (mv_pair_valid(scalar->tasks[t], scalar->estimators[e]))
         check(scalar->tasks[t]->name, scalar->estimators[e]->name);
 }
 
@@ -41,7 +29,7 @@ static void check_same_bits(const char *task, const char *estimator)
     rig_make(&r, kernel[k], task, estimator, STEPS);
     rig_ready(&r);
     double eta[r.problem.shape.meta];
-    eta_make(&r.problem, eta);
+    mv_selfcheck_eta(&r.problem.shape, eta);
     struct mv_key key = mv_key_make(11, eta, r.problem.shape.meta);
     int64_t total = rig_total(&r);
     if (!expected)
@@ -76,7 +64,7 @@ static void check_purity(const char *task, const char *estimator)
   rig_make(&r, mv_kernel_best(), task, estimator, STEPS);
   rig_ready(&r);
   double eta[r.problem.shape.meta];
-  eta_make(&r.problem, eta);
+  mv_selfcheck_eta(&r.problem.shape, eta);
   struct mv_key key = mv_key_make(11, eta, r.problem.shape.meta);
   int64_t total = rig_total(&r);
   double *first = calloc((size_t)total, sizeof(double));
@@ -101,73 +89,15 @@ static void purity(void **state)
   for_all_pairs(check_purity);
 }
 
-/* --- derivatives against the complex shadow ------------------------------------------------------------------ */
-
-struct series { /* per step: the report's tangents by column */
-  int meta;
-  double *dot; /* [step][column][4] */
-};
-
-static void record_dot(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
-{
-  (void)r;
-  struct series *s = self;
-  for (int j = 0; j < s->meta; j++)
-    memcpy(s->dot + (n * s->meta + j) * 4, &blocks[0].dot[j], 4 * sizeof(double));
-}
-
-static void record_shadow(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
-{
-  (void)blocks;
-  memcpy((double complex *)self + n * 4, r, 4 * sizeof(double complex));
-}
-
+/* Derivatives against the complex step (src/selfcheck.c), in the scalar kernel and the widest. */
 static void check_jvp(const char *task, enum mv_hessian hessian, enum mv_sampler sampler)
 {
-  const struct mv_kernel *scalar = mv_kernel_find("scalar"), *shadow = mv_kernel_find("shadow");
-  const int64_t steps = 40;
-  const double h = 1e-30;
-  void *settings[2];
-  struct mv_problem real = problem_make(scalar, task, steps, &settings[0]), complex_ = problem_make(shadow, task, steps, &settings[1]);
-  real.sampler = complex_.sampler = sampler;
-  const int meta = real.shape.meta;
-  double eta[meta];
-  eta_make(&real, eta);
-  struct mv_arena arena;
-  mv_arena_create(&arena, shadow->walk_bytes(&complex_, 1) + scalar->walk_bytes(&real, 1));
-  struct mv_block block = {.hessian = hessian, .length = steps};
-  struct series series = {meta, calloc((size_t)(steps * meta * 4), sizeof(double))};
-  double complex *imaginary = calloc((size_t)steps * 4, sizeof *imaginary), *point = calloc((size_t)meta, sizeof *point);
-  for (int64_t replicate = 0; replicate < 25; replicate++) {
-    struct mv_walk walk = {.problem = &real, .eta = eta, .steps = steps, .blocks = &block, .block_count = 1, .arena = &arena};
-    walk.coords.key = mv_key_make(3, eta, meta);
-    walk.coords.task[0] = replicate;
-    scalar->walk_run(&walk, record_dot, &series);
-    for (int j = 0; j < meta; j++) {
-      for (int i = 0; i < meta; i++)
-        point[i] = eta[i] + (i == j ? I * h : 0);
-      struct mv_walk other = walk;
-      other.problem = &complex_;
-      other.eta = (const double *)point;
-      other.blocks = NULL;
-      other.block_count = 0;
-      other.shadow = hessian;
-      shadow->walk_run(&other, record_shadow, imaginary);
-      for (int part = 0; part < 4; part++) {
-        double scale = 1e-3;
-        for (int64_t n = 0; n < steps; n++)
-          scale = fmax(scale, fabs(cimag(imaginary[n * 4 + part]) / h));
-        for (int64_t n = 0; n < steps; n++) {
-          double got = series.dot[(n * meta + j) * 4 + part], exact = cimag(imaginary[n * 4 + part]) / h;
-          if (!(fabs(got - exact) <= 1e-12 * scale))
-            fail_msg("%s %s: replicate %d, step %d, column %d, report %d: jvp %.17g, shadow %.17g", task, mv_hessian_names[hessian],
-                     (int)replicate, (int)n, j, part, got, exact);
-        }
-      }
-    }
+  const struct mv_kernel *kernel[] = {mv_kernel_find("scalar"), mv_kernel_best()};
+  for (int k = 0; k < 2; k++) {
+    double worst = mv_selfcheck_jvp(kernel[k], task, hessian, sampler);
+    if (!(worst <= 1e-12))
+      fail_msg("%s %s, kernel %s: relative difference %g", task, mv_hessian_names[hessian], kernel[k]->name, worst);
   }
-  mv_arena_free(&arena);
-  free(series.dot), free(imaginary), free(point), free(settings[0]), free(settings[1]);
 }
 
 static void jvp_is_shadow(void **state)
@@ -195,7 +125,7 @@ static void check_correlation(const char *task, const char *estimator)
   rig_ready(&r);
   const int lanes = r.kernel->lanes, groups = 3000;
   double eta[r.problem.shape.meta], sum[MV_LANES_MAX] = {0}, product[MV_LANES_MAX][MV_LANES_MAX] = {{0}};
-  eta_make(&r.problem, eta);
+  mv_selfcheck_eta(&r.problem.shape, eta);
   struct mv_key key = mv_key_make(12, eta, r.problem.shape.meta);
   int64_t objective = rig_offset(&r, "objective");
   for (int g = 0; g < groups; g++) {
@@ -268,9 +198,27 @@ static void windows_uniform(void **state)
   rig_free(&r);
 }
 
+static void check_golden(const char *task, const char *estimator)
+{
+  const char *expected = mv_selfcheck_golden(task, estimator);
+  if (!expected)
+    return; /* a new pair: scalar_is_lanes still holds it to one set of bits */
+  char got[33];
+  mv_selfcheck_digest(mv_kernel_best(), task, estimator, got);
+  assert_string_equal(got, expected);
+}
+
+static void golden_digests(void **state)
+{
+  (void)state;
+  assert_non_null(mv_selfcheck_golden("bandit", "backprop"));
+  for_all_pairs(check_golden);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(scalar_is_lanes),    cmocka_unit_test(purity), cmocka_unit_test(jvp_is_shadow),
-                                     cmocka_unit_test(lanes_uncorrelated), cmocka_unit_test(paired), cmocka_unit_test(windows_uniform)};
+                                     cmocka_unit_test(lanes_uncorrelated), cmocka_unit_test(paired), cmocka_unit_test(windows_uniform),
+                                     cmocka_unit_test(golden_digests)};
   return cmocka_run_group_tests_name("conformance", tests, NULL, NULL);
 }

@@ -50,8 +50,8 @@ struct mv_job *mv_job_parse(const char *name, const char *text, size_t length, c
                             int override_count, const struct mv_kernel *, void *report);
 void mv_job_free(struct mv_job *);
 
-/* Canonical job file, every default filled in, keys in table order: reading it back gives the same job. Without `with_identity_only`
- * keys that change no result (unit) and that only extend it (replicates) included. malloc'ed. */
+/* Canonical job file, every default filled in, keys in table order: reading it back gives the same job. With identity_only,
+ * keys that change no result (name, unit) or only extend it (replicates) are left out: text to compare, not to read. malloc'ed. */
 char *mv_job_canonical(const struct mv_job *, bool identity_only);
 
 /* The tables behind a job file, for `describe`. */

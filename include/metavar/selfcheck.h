@@ -1,0 +1,26 @@
+/* selfcheck.h - what `metavar check` and the tests both ask of the inner loops on this machine. */
+#ifndef METAVAR_SELFCHECK_H
+#define METAVAR_SELFCHECK_H
+
+#include "metavar/kernel.h"
+
+/* An eta point at which nothing is degenerate. eta[M] out. */
+void mv_selfcheck_eta(const struct mv_shape *, double *eta);
+
+/* Philox4x32-10 against the published vectors. */
+bool mv_selfcheck_philox(void);
+
+/* step_jvp in `kernel` against the complex step of the shadow build over 40 steps of 25 replicates: largest difference of any reported tangent, relative to
+ * the largest tangent of its kind in the lifetime. */
+double mv_selfcheck_jvp(const struct mv_kernel *, const char *task, enum mv_hessian, enum mv_sampler);
+
+/* XXH3-128 over the values of replicates 0 .. 63 of a pair with default settings, lifetime length 12, as hex[33]. */
+void mv_selfcheck_digest(const struct mv_kernel *, const char *task, const char *estimator, char hex[33]);
+
+/* The digest recorded when the pair was last changed on purpose; NULL if there is none. */
+const char *mv_selfcheck_golden(const char *task, const char *estimator);
+
+/* Whether the estimator can run on the task. */
+bool mv_pair_valid(const struct mv_task *, const struct mv_estimator *);
+
+#endif

@@ -1,0 +1,67 @@
+#!/bin/bash
+# run.sh - everything `make test` runs: builds with gcc, clang and sanitizers, CMocka tests, scripts. Ends with "N passed, N failed".
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+jobs=$(nproc)
+passed=0 failed=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+step() { printf '\n== %s\n' "$*"; }
+pass() { passed=$((passed + $1)); }
+flunk() { failed=$((failed + 1)); printf 'FAILED: %s\n' "$1"; }
+
+build() { # NAME VARIABLE=...: a warning-clean build of program and tests
+  step "build: $1"
+  if make -s -j"$jobs" "${@:2}" all tests >"$log" 2>&1; then pass 1; else tail -n 40 "$log"; flunk "build $1"; fi
+}
+unit() { # DIRECTORY PATTERN: CMocka programs
+  local t n
+  for t in "$1"/tests/test_*; do
+    [[ -x $t && ! -d $t && $t != *.* && ${t##*/} =~ $2 ]] || continue
+    [[ ${t##*/} == test_farm ]] && continue # an MPI program; test_farm.sh runs it
+    step "$t"
+    if timeout 1200 "$t" >"$log" 2>&1; then
+      n=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{s += $1} END {print s + 0}')
+      echo "$n passed"
+      [ "$n" -gt 0 ] || flunk "$t ran no test"
+      pass "$n"
+    else
+      tail -n 40 "$log"
+      n=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{s += $1} END {print s + 0}')
+      pass "$n"
+      flunk "$t"
+    fi
+  done
+}
+script() { # FILE: lines "ok NAME" and "not ok NAME"
+  step "$1"
+  timeout 1200 "$1" >"$log" 2>&1
+  local rc=$? ok bad
+  ok=$(grep -c '^ok ' "$log") bad=$(grep -c '^not ok ' "$log")
+  grep -vE '^ok ' "$log"
+  echo "$ok passed"
+  pass "$ok"
+  failed=$((failed + bad))
+  if [ "$bad" -gt 0 ]; then grep '^not ok' "$log"; fi
+  if [ "$rc" -ne 0 ] && [ "$bad" -eq 0 ]; then flunk "$1 (exit $rc)"; fi
+  if [ $((ok + bad)) -eq 0 ]; then flunk "$1 ran no check"; fi
+}
+
+sanitize="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+build gcc BUILD=build
+build clang BUILD=build-clang CC=clang
+build sanitizers BUILD=build-san OPT=-O1 "SAN=$sanitize"
+
+unit build .
+export ASAN_OPTIONS=fast_unwind_on_malloc=0 LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
+unit build-san '^test_(math|stream|conformance|config|config_bad|schedule|sample|store|analysis)$'
+
+for s in tests/test_*.sh; do
+  script "$s"
+done
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,43 @@
+#!/bin/bash
+# test_digest.sh - results.h5 is the same bits for 1, 2, 3 and 4 ranks, without mpirun, for unit sizes, instruction sets and compilers.
+. "$(dirname "$0")/lib.sh"
+job=$top/tests/digest.yaml
+
+# digest_of NAME COMMAND...: runs the job into $scratch/NAME, prints the digest of its results
+digest_of() {
+  local run=$scratch/$1
+  shift
+  "$@" run "$job" -o "$run" --quiet >"$run.out" 2>"$run.err" || { cat "$run.out" "$run.err"; return 1; }
+  "$metavar" status "$run" --digest | grep -i digest | awk '{print $NF}'
+}
+
+expected=$(digest_of plain "$metavar")
+check "one rank without mpirun finishes with a digest" [ ${#expected} -eq 32 ]
+same() {
+  local got
+  got=$(digest_of "$@")
+  [ "$got" = "$expected" ] || { echo "$1: $got, expected $expected"; return 1; }
+}
+for np in 1 2 3 4; do
+  check "$np ranks: same digest" same "np$np" mpirun -np $np "$metavar"
+done
+unit() { local n=$1; shift; same "unit$n" "$@"; }
+with_unit() { # a unit size is no part of the result
+  sed "s/^block: 50/block: 50\nunit: $1/" "$job" >"$scratch/unit$1.yaml"
+  (job=$scratch/unit$1.yaml; same "unit$1" mpirun -np 2 "$metavar")
+}
+check "unit size 50: same digest" with_unit 50
+check "unit size 1: same digest" with_unit 1
+for isa in scalar x86_64 x86_64_v3 x86_64_v4; do
+  if "$metavar" list kernels | grep -qw $isa; then
+    check "kernel $isa: same digest" same "isa$isa" env METAVAR_ISA=$isa "$metavar"
+  fi
+done
+if [ -x "$top/build-clang/metavar" ]; then
+  check "clang build: same digest" same clang "$top/build-clang/metavar"
+  check "clang build, 2 ranks: same digest" same clang2 mpirun -np 2 "$top/build-clang/metavar"
+else
+  echo "not ok clang build is there"
+fi
+check "verbatim and resolved job are kept" test -s "$scratch/np2/job.yaml" -a -s "$scratch/np2/resolved.yaml"
+check "xarray opens every group with named dimensions" /usr/bin/python3 "$top/tests/check_xarray.py" "$scratch/np2/results.h5"
