@@ -11,10 +11,10 @@ struct mv_meter {
   bool terminal; /* one line, drawn again and again */
   double period; /* seconds between lines */
   double start, last;
-  int64_t total;              /* samples of the whole run */
-  int64_t before, done;       /* committed by earlier attempts; computed by this one */
-  int64_t nonfinite;          /* of this attempt's */
-  double work, work_done;     /* predicted seconds of this attempt: samples of different entries cost differently */
+  int64_t total;          /* samples of the whole run */
+  int64_t before, done;   /* committed by earlier attempts; computed by this one */
+  int64_t nonfinite;      /* of this attempt's */
+  double work, work_done; /* predicted seconds of this attempt: samples of different entries cost differently */
 };
 
 /* Period: seconds between lines where stderr is no terminal; 0: silent everywhere. */
