@@ -17,19 +17,19 @@
 
 #include "metavar/store.h"
 
-#define MV_GROUPS_MAX 128      /* groups of one entry in one cell */
+#define MV_GROUPS_MAX     128   /* groups of one entry in one cell */
 #define MV_GRID_RESAMPLES 10000 /* of eta points, as Vuorio et al. 2022 */
 
 /* --- settings -------------------------------------------------------------------------------------------------------- */
 
 /* One M-vector g = x[base ..] + lambda x[first ..] of a sample x. */
 struct mv_setting {
-  int output;                /* index into the layout */
-  int index[MV_AXES_MAX];    /* along the leading axes of the output */
-  int64_t base, first;       /* positions in a sample; base -1: g = x[first ..] */
-  double lambda;             /* NaN if base is -1 */
-  int64_t watched;           /* the vector of the layout whose largest norms belong to g; -1 none */
-  double primal, tangent;    /* cost per replicate; NaN if the layout does not say */
+  int output;             /* index into the layout */
+  int index[MV_AXES_MAX]; /* along the leading axes of the output */
+  int64_t base, first;    /* positions in a sample; base -1: g = x[first ..] */
+  double lambda;          /* NaN if base is -1 */
+  int64_t watched;        /* the vector of the layout whose largest norms belong to g; -1 none */
+  double primal, tangent; /* cost per replicate; NaN if the layout does not say */
 };
 
 struct mv_settings {
@@ -51,8 +51,8 @@ void mv_axis_text(const struct mv_axis *, int index, char *out, size_t size);
 double mv_axis_number(const struct mv_axis *, int index);
 
 /* Mean and diagonal of the co-moment of g, from those of the samples in a block. */
-void mv_setting_combine(const struct mv_setting *, int meta, int64_t moments, const double *mean, const double *comoment,
-                        double *g_mean, double *g_square);
+void mv_setting_combine(const struct mv_setting *, int meta, int64_t moments, const double *mean,
+                        const double *comoment, double *g_mean, double *g_square);
 
 /* --- groups ---------------------------------------------------------------------------------------------------------- */
 
@@ -64,11 +64,11 @@ int64_t mv_merge(int meta, int64_t a_count, double *a_mean, double *a_square, in
 struct mv_groups {
   int meta, settings, groups;
   int64_t width;
-  int64_t *count;          /* [groups] finite samples */
-  int64_t nonfinite;       /* in all groups */
-  double *mean, *square;   /* [settings][groups][meta] */
-  double *largest;         /* [settings] largest squared norm; -1 if not watched */
-  int64_t *largest_id;     /* [settings] its replicate */
+  int64_t *count;        /* [groups] finite samples */
+  int64_t nonfinite;     /* in all groups */
+  double *mean, *square; /* [settings][groups][meta] */
+  double *largest;       /* [settings] largest squared norm; -1 if not watched */
+  int64_t *largest_id;   /* [settings] its replicate */
 };
 
 struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t width);

@@ -68,17 +68,17 @@ int64_t mv_manifest_missing(const struct mv_manifest *, const struct mv_plan *);
 
 enum mv_type { MV_TYPE_DOUBLE, MV_TYPE_INT64, MV_TYPE_INT8, MV_TYPE_STRING };
 
-enum mv_part {     /* where the contents come from */
-  MV_PART_WHOLE,   /* mv_dataset.data */
-  MV_PART_INDEX,   /* mv_dataset_index: int64, one axis */
-  MV_PART_OUTPUT,  /* the others: units, [point, replicate or block, ...] */
-  MV_PART_STATUS,
-  MV_PART_COUNT,
-  MV_PART_NONFINITE,
-  MV_PART_MEAN,
-  MV_PART_COMOMENT,
-  MV_PART_LARGEST,
-  MV_PART_LARGEST_ID
+enum mv_part {                 /* where the contents come from */
+               MV_PART_WHOLE,  /* mv_dataset.data */
+               MV_PART_INDEX,  /* mv_dataset_index: int64, one axis */
+               MV_PART_OUTPUT, /* the others: units, [point, replicate or block, ...] */
+               MV_PART_STATUS,
+               MV_PART_COUNT,
+               MV_PART_NONFINITE,
+               MV_PART_MEAN,
+               MV_PART_COMOMENT,
+               MV_PART_LARGEST,
+               MV_PART_LARGEST_ID
 };
 
 #define MV_RANK_MAX (2 + MV_AXES_MAX)
@@ -92,8 +92,8 @@ struct mv_dataset {
   int64_t dims[MV_RANK_MAX];
   const char *scale[MV_RANK_MAX]; /* one in the same group for each axis; a scale names itself */
   enum mv_part part;
-  int entry, output; /* of streamed parts; entry -1: none */
-  void *data;        /* MV_PART_WHOLE: all elements, owned; strings as char *[] */
+  int entry, output;             /* of streamed parts; entry -1: none */
+  void *data;                    /* MV_PART_WHOLE: all elements, owned; strings as char *[] */
   int64_t step, divide, modulus; /* MV_PART_INDEX */
 };
 
@@ -111,9 +111,13 @@ void mv_schema_provenance(struct mv_schema *, const char *job, const char *resol
 const char *mv_schema_refuses(const struct mv_job *);
 int64_t mv_dataset_elements(const struct mv_dataset *);
 size_t mv_type_bytes(enum mv_type);
-static inline int64_t mv_dataset_index(const struct mv_dataset *d, int64_t k) { return k * d->step / d->divide % d->modulus; }
+static inline int64_t mv_dataset_index(const struct mv_dataset *d, int64_t k)
+{
+  return k * d->step / d->divide % d->modulus;
+}
 /* The part of a result that goes into a streamed dataset, row after row; scratch is malloc'ed space that grows. */
-const void *mv_dataset_gather(const struct mv_dataset *, const struct mv_plan *, const struct mv_result *, void **scratch);
+const void *mv_dataset_gather(const struct mv_dataset *, const struct mv_plan *, const struct mv_result *,
+                              void **scratch);
 /* Rows [first, first + count) of axis 1 that a unit fills. */
 void mv_dataset_rows(const struct mv_plan *, const struct mv_unit *, int64_t *first, int64_t *count);
 
@@ -124,7 +128,8 @@ void mv_hdf5_start(void);
 int64_t mv_hdf5_access(void); /* a file access property list; the caller closes it */
 
 /* A shard of these results as the bytes of an HDF5 file: group per unit, datasets as in results.h5. NULL: HDF5 failed. */
-void *mv_shard_image(const struct mv_plan *, const struct mv_schema *, const struct mv_result *, int count, size_t *size);
+void *mv_shard_image(const struct mv_plan *, const struct mv_schema *, const struct mv_result *, int count,
+                     size_t *size);
 
 /* Writes a whole results.h5 to `path`, a file that does not exist. `shards` is the folder of the shards. Exit code, errors told. */
 int mv_results_write(const char *path, const char *shards, const struct mv_plan *, const struct mv_schema *,

@@ -1,0 +1,182 @@
+/* comm_mpi.c - the message verbs of comm.h over MPI. The only file that sees mpi.h.
+ *
+ * MPI starts only when a launcher started this process; a bare `metavar run` is a world of one rank, so it works where no MPI
+ * does. Only the main thread of a process calls these functions (MPI_THREAD_FUNNELED). There is no reduction here on purpose: sums of
+ * floating-point numbers over ranks would depend on their number.
+ *
+ * MPI counts bytes in an int. Results are cut to a few dozen MiB (schedule.c), so a larger message is a bug.
+ */
+#include "metavar/comm.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <mpi.h>
+
+#include "metavar/memory.h"
+
+#define HOST_MAX 256
+
+struct mv_comm {
+  bool mpi, by_mpirun;
+  int rank, size;
+  char host[HOST_MAX];
+};
+
+/* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun --mpi=pmix);
+ * PMI-1 and PMI-2 (Hydra, srun --mpi=pmi2). */
+static const char *launcher_rank(void)
+{
+  static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PMI_ID"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    const char *rank = getenv(names[i]);
+    if (rank) {
+      return rank;
+    }
+  }
+  return NULL;
+}
+
+bool mv_comm_speaks(void)
+{
+  const char *rank = launcher_rank();
+  return !rank || !strcmp(rank, "0");
+}
+
+struct mv_comm *mv_comm_start(int *argc, char ***argv)
+{
+  struct mv_comm *c = mv_memory_take(1, sizeof *c);
+  c->size = 1;
+  c->mpi = launcher_rank() != NULL;
+  c->by_mpirun = getenv("OMPI_COMM_WORLD_RANK") != NULL; /* asked now: MPI_Init sets it too */
+  if (gethostname(c->host, sizeof c->host - 1)) {
+    strcpy(c->host, "unknown");
+  }
+  if (c->mpi) {
+    int provided;
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    if (provided < MPI_THREAD_FUNNELED) {
+      fprintf(stderr, "metavar: this MPI library does not allow threads beside the one that sends messages\n");
+      MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+    }
+    MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &c->size);
+  }
+  return c;
+}
+
+int mv_comm_rank(const struct mv_comm *c) { return c->rank; }
+
+int mv_comm_size(const struct mv_comm *c) { return c->size; }
+
+const char *mv_comm_host(const struct mv_comm *c) { return c->host; }
+
+const char *mv_comm_library(void)
+{
+  static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  if (!*text) {
+    int length;
+    MPI_Get_library_version(text, &length); /* one of the few calls allowed before MPI_Init */
+    text[strcspn(text, "\n")] = 0;
+  }
+  return text;
+}
+
+static int count_of(size_t size)
+{
+  assert(size <= INT_MAX && "message of more than 2 GiB: work units must be smaller");
+  return (int)size;
+}
+
+void mv_comm_send(struct mv_comm *c, int to, int tag, const void *bytes, size_t size)
+{
+  assert(c->mpi && to != c->rank);
+  MPI_Send(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD);
+}
+
+/* Receives the message that a probe has found. */
+static size_t receive_found(const MPI_Status *found, int *source, int *tag, void **buffer, size_t *capacity)
+{
+  int size;
+  MPI_Get_count(found, MPI_BYTE, &size);
+  if ((size_t)size > *capacity || !*buffer) {
+    free(*buffer);
+    *capacity = size > 0 ? (size_t)size : 1;
+    *buffer = mv_memory_take(1, *capacity);
+  }
+  *source = found->MPI_SOURCE;
+  *tag = found->MPI_TAG;
+  MPI_Recv(*buffer, size, MPI_BYTE, *source, *tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+  return (size_t)size;
+}
+
+size_t mv_comm_receive(struct mv_comm *c, int from, int *source, int *tag, void **buffer, size_t *capacity)
+{
+  assert(c->mpi && from != c->rank);
+  MPI_Status found;
+  MPI_Probe(from < 0 ? MPI_ANY_SOURCE : from, MPI_ANY_TAG, MPI_COMM_WORLD, &found);
+  return receive_found(&found, source, tag, buffer, capacity);
+}
+
+bool mv_comm_poll(struct mv_comm *c, int *source, int *tag, void **buffer, size_t *capacity, size_t *size)
+{
+  if (!c->mpi) {
+    return false;
+  }
+  int there;
+  MPI_Status found;
+  MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &there, &found);
+  if (there) {
+    *size = receive_found(&found, source, tag, buffer, capacity);
+  }
+  return there;
+}
+
+void mv_comm_share(struct mv_comm *c, void *bytes, size_t size)
+{
+  if (c->mpi) {
+    MPI_Bcast(bytes, count_of(size), MPI_BYTE, 0, MPI_COMM_WORLD);
+  }
+}
+
+void mv_comm_gather(struct mv_comm *c, const void *bytes, size_t size, void *out)
+{
+  if (c->mpi) {
+    MPI_Gather(bytes, count_of(size), MPI_BYTE, out, count_of(size), MPI_BYTE, 0, MPI_COMM_WORLD);
+  } else {
+    memcpy(out, bytes, size);
+  }
+}
+
+int mv_comm_stop(struct mv_comm *c, int exit_code)
+{
+  if (c->mpi) {
+    fflush(NULL);
+    if (exit_code != 0 && c->by_mpirun) {
+      /* mpirun takes up to 2.5 s and two banners to pass on an exit code of processes that have ended well, but 0.4 s and one
+       * banner for this. Under srun an abort would lose the code. */
+      MPI_Barrier(MPI_COMM_WORLD);
+      if (c->rank == 0) {
+        MPI_Abort(MPI_COMM_WORLD, exit_code);
+      }
+      MPI_Barrier(MPI_COMM_WORLD); /* ends here, with rank 0 */
+    }
+    MPI_Finalize();
+  }
+  free(c);
+  return exit_code;
+}
+
+_Noreturn void mv_comm_abort(struct mv_comm *c, int exit_code)
+{
+  fflush(NULL);
+  if (c->mpi) {
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+  }
+  _Exit(exit_code);
+}

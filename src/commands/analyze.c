@@ -1,0 +1,169 @@
+/* analyze.c - `metavar analyze RUN`: bias, variance and their errors from results.h5, as tables. No MPI; reads the run,
+ * writes only its own folder. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <gsl/gsl_errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "metavar/analysis.h"
+#include "metavar/command.h"
+
+struct request {
+  const char *run, *reference;
+  char *results, *dir; /* results.h5; where the tables go */
+  double lambda[MV_LIST_MAX];
+  int lambdas;
+  struct mv_analysis options;
+};
+
+static bool read_number(const char *text, double low, double high, char stop, double *out, const char **end)
+{
+  char *after;
+  if (!strchr("+-.0123456789", *text) || *text == 0)
+    return false;
+  errno = 0;
+  *out = strtod(text, &after);
+  *end = after;
+  return after != text && !errno && *out >= low && *out <= high && (*after == 0 || *after == stop);
+}
+
+static bool read_lambda(const char *text, struct request *r)
+{
+  for (r->lambdas = 0; r->lambdas < MV_LIST_MAX; text++) {
+    if (!read_number(text, -1e6, 1e6, ',', &r->lambda[r->lambdas++], &text))
+      return false;
+    if (*text == 0)
+      return true;
+  }
+  return false;
+}
+
+static int complain(const char *option, const char *value, const char *wanted)
+{
+  fprintf(stderr, "metavar: --%s '%s': %s\n", option, value, wanted);
+  return MV_EXIT_USAGE;
+}
+
+static int read_options(const struct mv_args *args, struct request *r)
+{
+  const char *lambda = mv_args_value(args, "lambda"), *bootstrap = mv_args_value(args, "bootstrap"), *end;
+  const char *confidence = mv_args_value(args, "confidence");
+  double resamples = 1000;
+  r->run = mv_args_at(args, 0);
+  r->reference = mv_args_value(args, "reference");
+  r->options = (struct mv_analysis){.confidence = 0.95};
+  if (!read_lambda(lambda ? lambda : "0,0.2,0.4,0.6,0.8,1", r))
+    return complain("lambda", lambda, "want numbers with commas between them, at most 64");
+  if (bootstrap && (!read_number(bootstrap, 100, 20000, 0, &resamples, &end) || resamples != floor(resamples)))
+    return complain("bootstrap", bootstrap, "want a whole number from 100 to 20000");
+  if (confidence && !read_number(confidence, 0.5, 0.99, 0, &r->options.confidence, &end))
+    return complain("confidence", confidence, "want a number from 0.5 to 0.99");
+  r->options.resamples = (int)resamples;
+  return MV_EXIT_OK;
+}
+
+/* RUN is a run directory or a results.h5; the tables go to the folder analysis beside results.h5 unless told. */
+static void find_paths(struct request *r, const char *dir)
+{
+  struct stat info;
+  char *slash;
+  bool folder = stat(r->run, &info) == 0 && S_ISDIR(info.st_mode);
+  if (asprintf(&r->results, folder ? "%s/results.h5" : "%s", r->run) < 0)
+    abort();
+  slash = strrchr(r->results, '/');
+  if (asprintf(&r->dir, "%.*s/analysis", slash ? (int)(slash - r->results) : 1, slash ? r->results : ".") < 0)
+    abort();
+  if (dir) {
+    free(r->dir);
+    r->dir = strdup(dir);
+  }
+}
+
+static int write_files(const struct request *r, const struct mv_tables *t, const char *digest)
+{
+  static const char *const names[] = {"cells.csv", "grid.csv", "summary.json"};
+  if (mkdir(r->dir, 0777) && errno != EEXIST) {
+    fprintf(stderr, "metavar: cannot create %s: %s\n", r->dir, strerror(errno));
+    return MV_EXIT_CREATE;
+  }
+  for (int k = 0; k < 3; k++) {
+    struct mv_draft draft;
+    int code = mv_draft_open(&draft, r->dir, names[k]);
+    if (code)
+      return code;
+    if (k == 0)
+      mv_cells_write(draft.file, t);
+    else if (k == 1)
+      mv_grid_write(draft.file, t);
+    else
+      mv_summary_write(draft.file, t, digest, r->lambda, r->lambdas);
+    code = mv_draft_commit(&draft);
+    if (code)
+      return code;
+    fprintf(stderr, "metavar: wrote %s/%s\n", r->dir, names[k]);
+  }
+  return MV_EXIT_OK;
+}
+
+static int analyze(const struct request *r)
+{
+  int code;
+  char digest[33];
+  struct mv_tables tables = {0};
+  struct mv_results *results = mv_results_open(r->run, &code);
+  if (!results)
+    return code;
+  code = mv_results_digest(r->results, digest);
+  if (code == MV_EXIT_OK)
+    code = mv_tables_make(results, &r->options, r->lambda, r->lambdas, r->reference, &tables);
+  if (code == MV_EXIT_OK)
+    mv_table_print(stdout, &tables);
+  if (code == MV_EXIT_OK)
+    code = write_files(r, &tables, digest);
+  mv_tables_free(&tables);
+  mv_results_close(results);
+  return code;
+}
+
+static int run_analyze(const struct mv_args *args)
+{
+  struct request r = {0};
+  int code = read_options(args, &r);
+  if (code)
+    return code;
+  gsl_set_error_handler_off();
+  find_paths(&r, mv_args_value(args, "output"));
+  code = analyze(&r);
+  free(r.results);
+  free(r.dir);
+  return code;
+}
+
+static const struct mv_option options[] = {
+    {"lambda", 0, "LIST", "coefficients of the sampling correction (default 0,0.2,0.4,0.6,0.8,1)"},
+    {"bootstrap", 0, "N", "resamples of the samples' blocks (default 1000)"},
+    {"confidence", 0, "P", "of all intervals (default 0.95)"},
+    {"reference", 0, "LABEL", "entry that bias is measured against (default: the first of the estimator 'reference')"},
+    {"output", 'o', "DIR", "where cells.csv, grid.csv and summary.json go (default RUN/analysis)"},
+    {0},
+};
+
+const struct mv_command mv_command_analyze = {
+    .name = "analyze",
+    .positional = "RUN",
+    .least = 1,
+    .most = 1,
+    .summary = "bias and variance of every setting, from a finished run",
+    .doc =
+        "Reads the results of RUN and reports, for every eta point and setting and as averages over the eta points: "
+        "variance, "
+        "squared bias against the reference (as it is, and without its upward bias), cosine similarity, each with its "
+        "error. Components are combined with every coefficient in the list. Prints the averages; writes all numbers to "
+        "cells.csv, grid.csv and summary.json, whose columns analysis/README.md explains.",
+    .options = options,
+    .run = run_analyze,
+};

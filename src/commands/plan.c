@@ -1,0 +1,175 @@
+/* plan.c - `metavar plan`: what a job will cost, before anything is run.
+ *
+ * Counts follow from the job; times from a short calibration on this machine, with the kernel that run would use.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include <jansson.h>
+
+#include "metavar/command.h"
+#include "metavar/memory.h"
+#include "metavar/schedule.h"
+#include "metavar/text.h"
+
+#define CALIBRATION_SECONDS 2.0
+
+struct row { /* one entry, or the sum of all */
+  int64_t cells, samples, units;
+  double bytes, seconds; /* in results.h5; on one core */
+};
+
+struct forecast {
+  const struct mv_plan *plan;
+  double calibration; /* seconds that it took */
+  double *seconds;    /* [entry] per replicate */
+  struct row *rows, total;
+  double free_bytes; /* of the file system here; -1: unknown */
+};
+
+/* Bytes of the datasets of an entry; the rest of the file is small. */
+static double entry_bytes(const struct mv_plan *plan, int entry)
+{
+  const struct mv_job *job = plan->job;
+  const struct mv_entry *e = &job->entries[entry];
+  const struct mv_layout *l = &plan->layout[entry];
+  double points = job->points, replicates = (double)e->replicates;
+  if (e->store == MV_STORE_SAMPLES) {
+    return points * replicates * (8.0 * (double)l->values + 1);
+  }
+  double blocks = (double)((e->replicates + job->block - 1) / job->block);
+  return points * blocks * 8.0 * (double)(2 + l->moments + l->pairs + 2 * l->vectors * MV_LARGEST);
+}
+
+static void make_forecast(struct forecast *f, const struct mv_plan *plan)
+{
+  const struct mv_job *job = plan->job;
+  size_t entries = (size_t)job->entry_count;
+  *f = (struct forecast){plan, 0, mv_memory_take(entries, sizeof(double)), mv_memory_take(entries, sizeof(struct row)),
+                         {0},  -1};
+  f->calibration = mv_calibrate(plan, CALIBRATION_SECONDS, f->seconds);
+  struct mv_schedule *schedule = mv_schedule_create(plan);
+  mv_schedule_cut(schedule, f->seconds, 1);
+  struct mv_unit unit;
+  while (mv_schedule_next(schedule, &unit)) {
+    f->rows[mv_plan_entry(plan, (int)unit.cell)].units++;
+  }
+  mv_schedule_free(schedule);
+  for (int e = 0; e < job->entry_count; e++) {
+    struct row *row = &f->rows[e];
+    row->cells = job->points;
+    row->samples = job->entries[e].replicates * job->points;
+    row->bytes = entry_bytes(plan, e);
+    row->seconds = (double)row->samples * f->seconds[e];
+    f->total.cells += row->cells;
+    f->total.samples += row->samples;
+    f->total.units += row->units;
+    f->total.bytes += row->bytes;
+    f->total.seconds += row->seconds;
+  }
+  struct statvfs fs;
+  if (!statvfs(".", &fs)) {
+    f->free_bytes = (double)fs.f_bavail * (double)fs.f_frsize;
+  }
+}
+
+static void print_row(const char *label, const char *store, const struct row *r, const char *values, const char *steps,
+                      const char *seconds)
+{
+  char samples[MV_TEXT_SHORT], bytes[MV_TEXT_SHORT];
+  printf("%-20s %-8s %6lld %9s %7s %10s %9s %10s %10.4g %7lld\n", label, store, (long long)r->cells,
+         mv_text_count((double)r->samples, samples), values, mv_text_bytes(r->bytes, bytes), steps, seconds,
+         r->seconds / 3600, (long long)r->units);
+}
+
+static void print_text(const struct forecast *f)
+{
+  const struct mv_job *job = f->plan->job;
+  printf("job %s: task %s, %d eta points, %d entries\n\n", job->name, job->task->name, job->points, job->entry_count);
+  printf("%-20s %-8s %6s %9s %7s %10s %9s %10s %10s %7s\n", "entry", "store", "cells", "samples", "values",
+         "results.h5", "steps", "us", "core-hours", "units");
+  for (int e = 0; e < job->entry_count; e++) {
+    char values[MV_TEXT_SHORT], steps[MV_TEXT_SHORT], seconds[MV_TEXT_SHORT];
+    mv_text_count((double)f->plan->layout[e].values, values);
+    mv_text_count(f->plan->work[e], steps);
+    snprintf(seconds, sizeof seconds, "%.3g", 1e6 * f->seconds[e]);
+    print_row(job->entries[e].label, job->entries[e].store == MV_STORE_SAMPLES ? "samples" : "moments", &f->rows[e],
+              values, steps, seconds);
+  }
+  print_row("total", "", &f->total, "", "", "");
+  char memory[MV_TEXT_SHORT], bytes[MV_TEXT_SHORT], room[MV_TEXT_SHORT], time[MV_TEXT_SHORT];
+  printf("\nvalues, steps (inner-step equivalents) and us are of one replicate.\n");
+  printf("core-hours and us: measured here in %.1f s with kernel %s; in all %s on one core\n", f->calibration,
+         job->kernel->name, mv_text_duration(f->total.seconds, time));
+  printf("memory: %s in each rank, besides results under way\n",
+         mv_text_bytes((double)mv_worker_memory(f->plan), memory));
+  printf("disk: %s of results.h5 and as much again for the shards it is made from",
+         mv_text_bytes(f->total.bytes, bytes));
+  printf(f->free_bytes < 0 ? "\n" : "; free here: %s\n", mv_text_bytes(f->free_bytes, room));
+}
+
+static void print_json(const struct forecast *f)
+{
+  const struct mv_job *job = f->plan->job;
+  json_t *entries = json_array();
+  for (int e = 0; e < job->entry_count; e++) {
+    const struct row *r = &f->rows[e];
+    json_array_append_new(entries, json_pack("{ss ss sI sI sI sf sf sf sf sI}", "entry", job->entries[e].label, "store",
+                                             job->entries[e].store == MV_STORE_SAMPLES ? "samples" : "moments", "cells",
+                                             (json_int_t)r->cells, "samples", (json_int_t)r->samples, "values",
+                                             (json_int_t)f->plan->layout[e].values, "bytes", r->bytes, "steps",
+                                             f->plan->work[e], "seconds_per_replicate", f->seconds[e], "core_hours",
+                                             r->seconds / 3600, "units", (json_int_t)r->units));
+  }
+  const struct row *t = &f->total;
+  json_t *o = json_pack("{ss ss si so s{sI sI sf sf sI} sf ss sI}", "job", job->name, "task", job->task->name, "points",
+                        job->points, "entries", entries, "total", "cells", (json_int_t)t->cells, "samples",
+                        (json_int_t)t->samples, "bytes", t->bytes, "core_hours", t->seconds / 3600, "units",
+                        (json_int_t)t->units, "calibration_seconds", f->calibration, "kernel", job->kernel->name,
+                        "memory_per_rank", (json_int_t)mv_worker_memory(f->plan));
+  if (f->free_bytes >= 0) {
+    json_object_set_new(o, "free_bytes", json_real(f->free_bytes));
+  }
+  json_dumpf(o, stdout, JSON_INDENT(2));
+  printf("\n");
+  json_decref(o);
+}
+
+static int run(const struct mv_args *args)
+{
+  const char *const *overrides;
+  int count = mv_args_values(args, "set", &overrides);
+  struct mv_job *job = mv_job_read(mv_args_at(args, 0), overrides, count, mv_kernel_best(), stderr);
+  if (!job) {
+    return MV_EXIT_JOB;
+  }
+  struct mv_plan *plan = mv_plan_make(job);
+  struct forecast forecast;
+  make_forecast(&forecast, plan);
+  (mv_args_value(args, "json") ? print_json : print_text)(&forecast);
+  free(forecast.rows);
+  free(forecast.seconds);
+  mv_plan_free(plan);
+  mv_job_free(job);
+  return MV_EXIT_OK;
+}
+
+const struct mv_command mv_command_plan = {
+    .name = "plan",
+    .positional = "JOB",
+    .least = 1,
+    .most = 1,
+    .summary = "tell what a job will cost: cells, samples, bytes, core-hours",
+    .doc = "Reads the job file JOB and tells, for every entry, the number of cells, samples and work units, the bytes "
+           "it will take in "
+           "results.h5, and the core-hours that follow from a calibration of a few seconds on this machine. Runs "
+           "nothing else and "
+           "writes nothing.",
+    .options = (const struct mv_option[]){{"set", 's', "KEY=VALUE",
+                                           "replace a setting of the job file, as in seed=7; may be repeated"},
+                                          {"json", 'j', NULL, "the same as JSON"},
+                                          {0}},
+    .run = run,
+};

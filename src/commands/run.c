@@ -1,0 +1,377 @@
+/* run.c - `metavar run`: every missing replicate of a job, by all ranks, into a run directory.
+ *
+ * Rank 0 reads the job, opens the store and is the only one that speaks and writes; everything that can be wrong is found before any
+ * rank works, and the other ranks need no file system: they get the canonical job as text. A run that was stopped goes on
+ * when the same command is given again, with any number of ranks.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "metavar/clock.h"
+#include "metavar/command.h"
+#include "metavar/farm.h"
+#include "metavar/memory.h"
+#include "metavar/progress.h"
+#include "metavar/schedule.h"
+
+#define CALIBRATION_SECONDS        0.5
+#define RANKS_MAX_COMPUTING_MASTER 64 /* beyond, rank 0 had better serve the others without delay */
+
+static const char *const computes_words[] = {"auto", "yes", "no", NULL};
+
+struct settings { /* of the command line */
+  const char *run;
+  double period;
+  int computes; /* index into computes_words */
+};
+
+struct run {
+  struct settings settings;
+  struct mv_comm *comm;
+  struct mv_job *job;
+  struct mv_plan *plan;
+  struct mv_worker *worker;
+  /* rank 0 */
+  struct mv_store *store;
+  struct mv_schedule *schedule;
+  struct mv_meter meter;
+  double *seconds; /* [entry_count] per replicate */
+  int exit_code;   /* the store's, when it failed under way */
+};
+
+/* ---- signals: commit and leave -------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int number) { stop_signal = number; }
+
+/* SIGUSR1 is how batch systems say that time is nearly up. A second SIGINT ends the program at once. */
+static void catch_signals(void)
+{
+  static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1};
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    if (numbers[i] == SIGINT) {
+      action.sa_flags |= (int)SA_RESETHAND;
+    }
+    sigaction(numbers[i], &action, NULL);
+  }
+}
+
+/* ---- the farm's view ------------------------------------------------------------------------------------- */
+
+static bool farm_next(void *self, void *unit) { return mv_schedule_next(((struct run *)self)->schedule, unit); }
+
+static bool farm_done(void *self, const void *bytes, size_t size)
+{
+  struct run *r = self;
+  struct mv_result result;
+  bool fits = mv_result_view(r->plan, bytes, size, &result);
+  assert(fits && "result of a unit");
+  const struct mv_unit *unit = &result.head->unit;
+  mv_meter_add(&r->meter, unit->count, result.head->nonfinite,
+               (double)unit->count * r->seconds[mv_plan_entry(r->plan, (int)unit->cell)]);
+  r->exit_code = mv_store_add(r->store, bytes, size);
+  return r->exit_code == MV_EXIT_OK;
+}
+
+static bool farm_tick(void *self)
+{
+  struct run *r = self;
+  mv_meter_tick(&r->meter);
+  return !stop_signal;
+}
+
+static size_t farm_compute(void *self, const void *bytes, void **result, size_t *capacity)
+{
+  struct run *r = self;
+  const struct mv_unit *unit = bytes;
+  size_t size = mv_result_bytes(r->plan, unit);
+  if (size > *capacity) {
+    free(*result);
+    *result = mv_memory_take(1, size);
+    *capacity = size;
+  }
+  mv_worker_compute(r->worker, unit, *result);
+  return size;
+}
+
+/* ---- before: one job on all ranks ------------------------------------------------------------------------ */
+
+/* Rank 0: reads, plans, opens. Exit code. */
+static int prepare(struct run *r, const struct mv_args *args)
+{
+  const char *const *overrides;
+  int count = mv_args_values(args, "set", &overrides), exit_code = MV_EXIT_OK;
+  r->job = mv_job_read(mv_args_at(args, 0), overrides, count, mv_kernel_best(), stderr);
+  if (!r->job) {
+    return MV_EXIT_JOB;
+  }
+  r->plan = mv_plan_make(r->job);
+  r->store = mv_store_open(r->settings.run, r->plan, &exit_code);
+  if (!r->store) {
+    return exit_code;
+  }
+  r->schedule = mv_schedule_create(r->plan);
+  mv_store_committed(r->store, mv_schedule_mark, r->schedule);
+  return MV_EXIT_OK;
+}
+
+/* Every rank learns whether there is a job, and which. Exit code, the same everywhere. */
+static int share_job(struct run *r, int exit_code)
+{
+  bool first = mv_comm_rank(r->comm) == 0;
+  char *text = first && exit_code == MV_EXIT_OK ? mv_job_canonical(r->job, false) : NULL;
+  struct {
+    size_t length;
+    int exit_code;
+  } verdict = {text ? strlen(text) : 0, exit_code};
+  mv_comm_share(r->comm, &verdict, sizeof verdict);
+  if (verdict.exit_code == MV_EXIT_OK) {
+    if (!first) {
+      text = mv_memory_take(verdict.length + 1, 1);
+    }
+    mv_comm_share(r->comm, text, verdict.length);
+    if (!first) {
+      r->job = mv_job_parse("the job from rank 0", text, verdict.length, NULL, 0, mv_kernel_best(), stderr);
+      if (!r->job) {
+        mv_comm_abort(r->comm, MV_EXIT_INTERNAL);
+      }
+      r->plan = mv_plan_make(r->job);
+    }
+  }
+  free(text);
+  return verdict.exit_code;
+}
+
+/* Comma-separated hosts in rank order, with the kernel where ranks use different ones. NULL on the other ranks. */
+static char *gather_hosts(struct run *r)
+{
+  struct place {
+    char host[64], kernel[16];
+  } mine = {{0}, {0}}, *all = NULL;
+  int size = mv_comm_size(r->comm);
+  bool first = mv_comm_rank(r->comm) == 0, mixed = false;
+  snprintf(mine.host, sizeof mine.host, "%s", mv_comm_host(r->comm));
+  snprintf(mine.kernel, sizeof mine.kernel, "%s", r->job->kernel->name);
+  if (first) {
+    all = mv_memory_take((size_t)size, sizeof *all);
+  }
+  mv_comm_gather(r->comm, &mine, sizeof mine, all);
+  if (!first) {
+    return NULL;
+  }
+  for (int i = 1; i < size; i++) {
+    mixed |= strcmp(all[i].kernel, all[0].kernel) != 0;
+  }
+  char *hosts = mv_memory_take((size_t)size, sizeof mine + 4), *end = hosts;
+  for (int i = 0; i < size; i++) {
+    end += sprintf(end, mixed ? "%s%s(%s)" : "%s%s", i ? "," : "", all[i].host, all[i].kernel);
+  }
+  free(all);
+  return hosts;
+}
+
+/* ---- the work ---------------------------------------------------------------------------------------------- */
+
+static int64_t job_samples(const struct mv_job *job)
+{
+  int64_t samples = 0;
+  for (int e = 0; e < job->entry_count; e++) {
+    samples += job->entries[e].replicates * job->points;
+  }
+  return samples;
+}
+
+/* Rank 0: cuts the missing replicates into units. */
+static void make_units(struct run *r)
+{
+  r->seconds = mv_memory_take((size_t)r->job->entry_count, sizeof *r->seconds);
+  mv_calibrate(r->plan, CALIBRATION_SECONDS, r->seconds);
+  mv_schedule_cut(r->schedule, r->seconds, mv_comm_size(r->comm));
+  mv_meter_start(&r->meter, r->settings.period, job_samples(r->job), mv_schedule_samples(r->schedule),
+                 mv_schedule_seconds(r->schedule));
+}
+
+/* Rank 0: commits what the farm has brought, and closes the attempt. Exit code: 0 when everything is there. */
+static int end_attempt(struct run *r, struct mv_attempt *attempt, bool complete)
+{
+  int exit_code = r->exit_code;
+  mv_meter_stop(&r->meter);
+  if (exit_code == MV_EXIT_OK) {
+    exit_code = mv_store_commit(r->store);
+  }
+  if (exit_code == MV_EXIT_OK && !complete) {
+    exit_code = MV_EXIT_AGAIN;
+  }
+  attempt->exit_reason = exit_code == MV_EXIT_OK ? "complete" : exit_code == MV_EXIT_AGAIN ? "stopped" : "failed";
+  attempt->end = mv_clock_wall();
+  int written = mv_store_attempt(r->store, attempt);
+  return exit_code == MV_EXIT_OK ? written : exit_code;
+}
+
+/* All ranks: computes what is missing. Exit code on rank 0: 0 when everything is there. */
+static int compute(struct run *r)
+{
+  int ranks = mv_comm_size(r->comm), exit_code = MV_EXIT_OK;
+  bool first = mv_comm_rank(r->comm) == 0;
+  char *hosts = gather_hosts(r);
+  struct mv_attempt attempt = {ranks, hosts, NULL, mv_clock_wall(), 0};
+  if (first) {
+    exit_code = mv_store_attempt(r->store, &attempt);
+  }
+  mv_comm_share(r->comm, &exit_code, sizeof exit_code);
+  if (exit_code == MV_EXIT_OK) {
+    struct mv_farm farm = {r, farm_next, farm_done, farm_tick, sizeof(struct mv_unit), farm_compute, false};
+    farm.master_computes =
+        ranks == 1 || r->settings.computes == 1 || (r->settings.computes == 0 && ranks <= RANKS_MAX_COMPUTING_MASTER);
+    if (first) {
+      make_units(r);
+    }
+    if (!first || farm.master_computes) {
+      r->worker = mv_worker_create(r->plan);
+    }
+    bool complete = mv_farm_run(r->comm, &farm);
+    if (first) {
+      exit_code = end_attempt(r, &attempt, complete);
+    }
+  }
+  free(hosts);
+  return exit_code;
+}
+
+/* Rank 0: everything is committed. Writes results.h5 if it is not there, and tells where. Exit code. */
+static int finish(struct run *r, bool computed)
+{
+  struct mv_progress progress;
+  int exit_code = mv_store_progress(r->settings.run, &progress);
+  if (exit_code == MV_EXIT_OK && (computed || !progress.finished)) {
+    exit_code = mv_store_finalize(r->store);
+  }
+  if (exit_code != MV_EXIT_OK) {
+    return exit_code;
+  }
+  char digest[33], *path = mv_memory_take(strlen(r->settings.run) + sizeof "/results.h5", 1);
+  sprintf(path, "%s/results.h5", r->settings.run);
+  exit_code = mv_results_digest(path, digest);
+  if (exit_code == MV_EXIT_OK) {
+    printf("%s\ndigest %s\n", path, digest);
+  }
+  free(path);
+  return exit_code;
+}
+
+/* All ranks, with the store open and the job known everywhere. Exit code, the same everywhere. */
+static int work(struct run *r)
+{
+  bool first = mv_comm_rank(r->comm) == 0, missing = first && mv_schedule_samples(r->schedule) > 0;
+  mv_comm_share(r->comm, &missing, sizeof missing);
+  int exit_code = missing ? compute(r) : MV_EXIT_OK;
+  if (first) {
+    if (exit_code == MV_EXIT_OK) {
+      exit_code = finish(r, missing);
+    } else if (exit_code == MV_EXIT_AGAIN) {
+      fprintf(stderr, "metavar: stopped early (%s); what is done is stored: run the same command again\n",
+              strsignal(stop_signal));
+    }
+  }
+  mv_comm_share(r->comm, &exit_code, sizeof exit_code);
+  return exit_code;
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------- */
+
+static int bad_value(const char *option, const char *value, const char *wanted)
+{
+  if (mv_comm_speaks()) {
+    fprintf(stderr, "metavar run: --%s %s: must be %s\n", option, value, wanted);
+  }
+  return MV_EXIT_USAGE;
+}
+
+static int read_settings(const struct mv_args *args, struct settings *s)
+{
+  *s = (struct settings){mv_args_value(args, "output"), 60, 0};
+  if (!s->run || !*s->run) {
+    if (mv_comm_speaks()) {
+      fprintf(stderr, "metavar run: where to? say -o RUN, the directory that holds the run\n");
+    }
+    return MV_EXIT_USAGE;
+  }
+  const char *period = mv_args_value(args, "progress"), *computes = mv_args_value(args, "master-computes");
+  if (period) {
+    char *end;
+    s->period = strtod(period, &end);
+    if (end == period || *end || !(s->period > 0) || !isfinite(s->period)) {
+      return bad_value("progress", period, "a positive number of seconds");
+    }
+  }
+  if (mv_args_value(args, "quiet")) {
+    s->period = 0;
+  }
+  if (computes) {
+    while (computes_words[s->computes] && strcmp(computes, computes_words[s->computes])) {
+      s->computes++;
+    }
+    if (!computes_words[s->computes]) {
+      return bad_value("master-computes", computes, "yes, no or auto");
+    }
+  }
+  return MV_EXIT_OK;
+}
+
+static int run(const struct mv_args *args)
+{
+  struct run r = {0};
+  int exit_code = read_settings(args, &r.settings);
+  if (exit_code != MV_EXIT_OK) {
+    return exit_code;
+  }
+  r.comm = mv_comm_start(NULL, NULL);
+  catch_signals();
+  if (mv_comm_rank(r.comm) == 0) {
+    exit_code = prepare(&r, args);
+  }
+  exit_code = share_job(&r, exit_code);
+  if (exit_code == MV_EXIT_OK) {
+    exit_code = work(&r);
+  }
+  mv_worker_free(r.worker);
+  mv_schedule_free(r.schedule);
+  if (r.store) {
+    mv_store_close(r.store);
+  }
+  mv_plan_free(r.plan);
+  mv_job_free(r.job);
+  free(r.seconds);
+  return mv_comm_stop(r.comm, exit_code);
+}
+
+const struct mv_command mv_command_run = {
+    .name = "run",
+    .positional = "JOB",
+    .least = 1,
+    .most = 1,
+    .summary = "compute a job into a run directory; go on where an earlier run of it stopped",
+    .doc =
+        "Computes every replicate of the job file JOB that the run directory does not hold yet, and writes "
+        "RUN/results.h5 when all "
+        "are there. Start it under mpirun or srun to use many cores; results are the same bits for any number of "
+        "ranks. On SIGTERM, "
+        "SIGINT or SIGUSR1 it stores what is done and leaves with exit code 75: run the same command again to go on.",
+    .options =
+        (const struct mv_option[]){
+            {"output", 'o', "RUN", "the run directory, created if it is not there"},
+            {"set", 's', "KEY=VALUE",
+             "replace a setting of the job file, as in seed=7 or estimators.0.sigma=0.2; may be repeated"},
+            {"progress", 'p', "SECONDS", "time between progress lines where stderr is no terminal (default 60)"},
+            {"master-computes", 0, "WORD",
+             "whether rank 0 computes too, beside handing out work: yes, no or auto (default)"},
+            {"quiet", 'q', NULL, "no progress lines"},
+            {0}},
+    .run = run,
+};

@@ -1,0 +1,71 @@
+/* main.c - the table of verbs, and nothing else. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "metavar/comm.h"
+#include "metavar/command.h"
+#include "metavar/text.h"
+#include "metavar/version.h"
+
+static const struct mv_command *const commands[] = {
+    &mv_command_run,      &mv_command_plan,  &mv_command_status,  &mv_command_list,
+    &mv_command_describe, &mv_command_check, &mv_command_analyze, &mv_command_plot,
+};
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+static void print_help(FILE *out)
+{
+  fprintf(out, "usage: metavar VERB [arguments]\n\n");
+  mv_text_wrap(out, 0, 0, "Measures the bias and variance of meta-gradient estimators.");
+  fprintf(out, "\n");
+  for (size_t i = 0; i < COMMANDS; i++) {
+    mv_text_wrap(out, fprintf(out, "  %-9s ", commands[i]->name), 12, commands[i]->summary);
+  }
+  fprintf(out, "\nmetavar VERB --help tells more; metavar --version says what this binary is.\n");
+}
+
+static int dispatch(int argc, char **argv)
+{
+  const char *verb = argc > 1 ? argv[1] : "";
+  if (!strcmp(verb, "--version") || !strcmp(verb, "-V")) {
+    mv_version_print(stdout);
+    return MV_EXIT_OK;
+  }
+  if (!strcmp(verb, "--help") || !strcmp(verb, "-h") || !strcmp(verb, "help")) {
+    print_help(stdout);
+    return MV_EXIT_OK;
+  }
+  for (size_t i = 0; i < COMMANDS; i++) {
+    if (!strcmp(commands[i]->name, verb)) {
+      int exit_code;
+      struct mv_args *args = mv_args_parse(commands[i], argc - 1, argv + 1, &exit_code);
+      if (args) {
+        exit_code = commands[i]->run(args);
+        mv_args_free(args);
+      }
+      return exit_code;
+    }
+  }
+  if (mv_comm_speaks()) {
+    if (*verb) {
+      fprintf(stderr, "metavar: unknown verb %s; see metavar --help\n", verb);
+    } else {
+      print_help(stderr);
+    }
+  }
+  return MV_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+  signal(SIGPIPE, SIG_IGN); /* a reader that went away ends no run */
+  int exit_code = dispatch(argc, argv);
+  int failed = ferror(stdout) | fclose(stdout);
+  if (failed && errno != EPIPE && exit_code == MV_EXIT_OK) {
+    fprintf(stderr, "metavar: cannot write to standard output: %s\n", strerror(errno));
+    exit_code = MV_EXIT_IO;
+  }
+  return exit_code;
+}

@@ -1,0 +1,217 @@
+/* store_file.c - files of a run directory: read whole, replaced atomically, digested.
+ *
+ * A file is durable when its bytes and then its name have been through fsync. A reader therefore sees the old file or the new one,
+ * also after a power cut; a temporary name that a killed writer left means nothing.
+ */
+#include "metavar/store_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "metavar/memory.h"
+
+void mv_store_say(const char *format, ...)
+{
+  char text[4096];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  fprintf(stderr, "metavar: %s\n", text);
+}
+
+/* Never waits for a FIFO or a device. */
+static int open_regular(int directory, const char *name, int64_t *size)
+{
+  int fd = openat(directory, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  struct stat info;
+  if (fd < 0)
+    return -1;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    close(fd);
+    errno = EINVAL;
+    return -1;
+  }
+  *size = info.st_size;
+  return fd;
+}
+
+/* As many bytes as there are, up to size; -1 on error. */
+static ssize_t read_fully(int fd, char *out, size_t size)
+{
+  size_t done = 0;
+  while (done < size) {
+    ssize_t n = read(fd, out + done, size - done);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return -1;
+    if (n == 0)
+      break;
+    done += (size_t)n;
+  }
+  return (ssize_t)done;
+}
+
+static bool write_fully(int fd, const char *bytes, size_t size)
+{
+  while (size > 0) {
+    ssize_t n = write(fd, bytes, size);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return false;
+    bytes += n;
+    size -= (size_t)n;
+  }
+  return true;
+}
+
+char *mv_file_read(int directory, const char *name, size_t *size)
+{
+  int64_t bytes;
+  int fd = open_regular(directory, name, &bytes);
+  if (fd < 0)
+    return NULL;
+  char *text = mv_memory_take((size_t)bytes + 1, 1);
+  ssize_t n = read_fully(fd, text, (size_t)bytes);
+  int error = errno;
+  close(fd);
+  if (n < 0) {
+    free(text);
+    errno = error;
+    return NULL;
+  }
+  text[n] = 0;
+  if (size)
+    *size = (size_t)n;
+  return text;
+}
+
+bool mv_file_append(int fd, const void *bytes, size_t size) { return write_fully(fd, bytes, size) && fsync(fd) == 0; }
+
+bool mv_file_publish(int directory, const char *temporary, const char *name)
+{
+  int fd = openat(directory, temporary, O_RDONLY | O_CLOEXEC);
+  bool fine = fd >= 0 && fsync(fd) == 0;
+  int error = errno;
+  if (fd >= 0)
+    close(fd);
+  fine = fine && renameat(directory, temporary, directory, name) == 0;
+  if (!fine) {
+    error = fd >= 0 && error ? error : errno;
+    unlinkat(directory, temporary, 0);
+    errno = error;
+    return false;
+  }
+  int self = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  fine = self >= 0 && fsync(self) == 0;
+  error = errno;
+  if (self >= 0)
+    close(self);
+  errno = error;
+  return fine;
+}
+
+bool mv_file_write(int directory, const char *name, const void *bytes, size_t size)
+{
+  char temporary[256];
+  snprintf(temporary, sizeof temporary, "%s.part", name);
+  int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (fd < 0)
+    return false;
+  errno = 0;
+  bool fine = write_fully(fd, bytes, size);
+  int error = errno;
+  if (close(fd) != 0 && fine) {
+    fine = false;
+    error = errno;
+  }
+  if (!fine) {
+    unlinkat(directory, temporary, 0);
+    errno = error;
+    return false;
+  }
+  return mv_file_publish(directory, temporary, name);
+}
+
+struct mv_digest {
+  XXH3_state_t *state;
+};
+
+struct mv_digest *mv_digest_start(void)
+{
+  struct mv_digest *digest = mv_memory_take(1, sizeof *digest);
+  digest->state = XXH3_createState();
+  XXH3_128bits_reset(digest->state);
+  return digest;
+}
+
+void mv_digest_add(struct mv_digest *digest, const void *bytes, size_t size)
+{
+  XXH3_128bits_update(digest->state, bytes, size);
+}
+
+void mv_digest_end(struct mv_digest *digest, char hex[33])
+{
+  XXH128_canonical_t bytes;
+  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(digest->state));
+  for (int k = 0; k < 16; k++)
+    snprintf(hex + 2 * k, 3, "%02x", bytes.digest[k]);
+  XXH3_freeState(digest->state);
+  free(digest);
+}
+
+void mv_bytes_digest(const void *bytes, size_t size, char hex[33])
+{
+  struct mv_digest *digest = mv_digest_start();
+  mv_digest_add(digest, bytes, size);
+  mv_digest_end(digest, hex);
+}
+
+bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33])
+{
+  enum { PIECE = 1 << 20 };
+  int fd = open_regular(directory, name, bytes);
+  if (fd < 0)
+    return false;
+  struct mv_digest *digest = mv_digest_start();
+  char *buffer = mv_memory_take(PIECE, 1);
+  ssize_t n;
+  *bytes = 0;
+  while ((n = read_fully(fd, buffer, PIECE)) > 0) {
+    mv_digest_add(digest, buffer, (size_t)n);
+    *bytes += n;
+  }
+  mv_digest_end(digest, hex);
+  free(buffer);
+  close(fd);
+  return n == 0;
+}
+
+int mv_file_last_number(int directory, const char *name)
+{
+  int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *entries = fd < 0 ? NULL : fdopendir(fd);
+  if (!entries) {
+    if (fd >= 0)
+      close(fd);
+    return -1;
+  }
+  int last = 0;
+  for (struct dirent *entry; (entry = readdir(entries));) {
+    char *end;
+    long number = strtol(entry->d_name, &end, 10);
+    if (end > entry->d_name && *end == '.' && number > last && number < 1000000000)
+      last = (int)number;
+  }
+  closedir(entries);
+  return last;
+}

@@ -1,0 +1,189 @@
+/* store_manifest.c - which samples are committed: RUN/manifest.jsonl, one line for each shard.
+ *
+ *   {"v": 1, "shard": "000001.h5", "bytes": 8391234, "xxh3": "<XXH3-128 of the file>", "nonfinite": 0,
+ *    "units": [[cell, first, count], ...], "crc": "<crc32 of the line up to the comma before this key>"}
+ *
+ * A line is appended after the shard is durable, so the manifest is the only truth: a shard without a line, a line that is torn, and a
+ * line whose shard is gone or changed count as never written. They are told and left where they are; their samples are
+ * missing and get computed again, to the same bits.
+ */
+#include "metavar/store_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+#include "metavar/memory.h"
+
+#define CRC_KEY ",\"crc\":\""
+
+char *mv_manifest_line(const struct mv_shard *shard, const struct mv_unit *units)
+{
+  json_t *list = json_array();
+  for (int64_t u = 0; u < shard->units; u++)
+    json_array_append_new(
+        list, json_pack("[I,I,I]", (json_int_t)units[u].cell, (json_int_t)units[u].first, (json_int_t)units[u].count));
+  json_t *line = json_pack("{s:i,s:s,s:I,s:s,s:I,s:o}", "v", 1, "shard", shard->name, "bytes", (json_int_t)shard->bytes,
+                           "xxh3", shard->xxh3, "nonfinite", (json_int_t)shard->nonfinite, "units", list);
+  char *text = json_dumps(line, JSON_COMPACT);
+  json_decref(line);
+  size_t length = strlen(text) - 1; /* without the closing brace */
+  unsigned long crc = crc32(0, (const unsigned char *)text, (unsigned)length);
+  text = mv_memory_grow(text, length + 32, 1);
+  snprintf(text + length, 32, CRC_KEY "%08lx\"}\n", crc);
+  return text;
+}
+
+void mv_manifest_add(struct mv_manifest *manifest, const struct mv_shard *shard, const struct mv_unit *units)
+{
+  manifest->shard = mv_memory_grow(manifest->shard, (size_t)manifest->shards + 1, sizeof *manifest->shard);
+  manifest->unit = mv_memory_grow(manifest->unit, (size_t)(manifest->units + shard->units), sizeof *manifest->unit);
+  struct mv_shard *added = &manifest->shard[manifest->shards++];
+  *added = *shard;
+  added->first_unit = manifest->units;
+  memcpy(manifest->unit + manifest->units, units, (size_t)shard->units * sizeof *units);
+  manifest->units += shard->units;
+}
+
+void mv_manifest_free(struct mv_manifest *manifest)
+{
+  free(manifest->shard);
+  free(manifest->unit);
+  *manifest = (struct mv_manifest){0};
+}
+
+/* "000001.h5": never a path to elsewhere. */
+static bool is_shard_name(const char *name)
+{
+  size_t digits = strspn(name, "0123456789");
+  return digits > 0 && digits < 10 && strcmp(name + digits, ".h5") == 0;
+}
+
+static bool line_crc_fits(const char *line, size_t length)
+{
+  size_t tail = strlen(CRC_KEY) + 8 + 2;
+  if (length < tail || strncmp(line + length - tail, CRC_KEY, strlen(CRC_KEY)) != 0)
+    return false;
+  char hex[9] = {0};
+  memcpy(hex, line + length - 10, 8);
+  return strtoul(hex, NULL, 16) == crc32(0, (const unsigned char *)line, (unsigned)(length - tail));
+}
+
+/* Units of a line; malloc'ed, NULL if the line is not one of ours. */
+static struct mv_unit *line_parse(const char *line, size_t length, struct mv_shard *shard)
+{
+  if (!line_crc_fits(line, length))
+    return NULL;
+  json_t *root = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL), *list = NULL;
+  const char *name = NULL, *digest = NULL;
+  json_int_t version = 0, bytes = 0, nonfinite = 0;
+  struct mv_unit *units = NULL;
+  *shard = (struct mv_shard){0};
+  if (json_unpack(root, "{s:I,s:s,s:I,s:s,s:I,s:o}", "v", &version, "shard", &name, "bytes", &bytes, "xxh3", &digest,
+                  "nonfinite", &nonfinite, "units", &list) == 0 &&
+      version == 1 && is_shard_name(name) && strlen(digest) == 32 && json_is_array(list)) {
+    strcpy(shard->name, name);
+    strcpy(shard->xxh3, digest);
+    shard->bytes = bytes;
+    shard->nonfinite = nonfinite;
+    shard->units = (int64_t)json_array_size(list);
+    units = mv_memory_take((size_t)shard->units, sizeof *units);
+    for (int64_t u = 0; u < shard->units && units; u++) {
+      json_int_t cell, first, count;
+      if (json_unpack(json_array_get(list, (size_t)u), "[I,I,I!]", &cell, &first, &count) == 0) {
+        units[u] = (struct mv_unit){cell, first, count};
+      } else {
+        free(units);
+        units = NULL;
+      }
+    }
+  }
+  json_decref(root);
+  return units;
+}
+
+static bool units_fit(const struct mv_plan *plan, const struct mv_shard *shard, const struct mv_unit *units)
+{
+  for (int64_t u = 0; u < shard->units; u++)
+    if (!mv_unit_fits(plan, &units[u]))
+      return false;
+  return true;
+}
+
+/* NULL, or what is wrong with the file of a shard. */
+static const char *shard_fault(int run, const struct mv_shard *shard, bool digest)
+{
+  char name[64], hex[33];
+  int64_t bytes;
+  struct stat info;
+  snprintf(name, sizeof name, "shards/%s", shard->name);
+  if (fstatat(run, name, &info, 0) != 0)
+    return strerror(errno);
+  if (!S_ISREG(info.st_mode) || info.st_size != shard->bytes)
+    return "has the wrong size";
+  if (digest && (!mv_file_digest(run, name, &bytes, hex) || bytes != shard->bytes || strcmp(hex, shard->xxh3) != 0))
+    return "has changed since it was written";
+  return NULL;
+}
+
+bool mv_manifest_read(int run, const char *path, const struct mv_plan *plan, bool digest, struct mv_manifest *manifest)
+{
+  *manifest = (struct mv_manifest){0};
+  size_t size;
+  char *text = mv_file_read(run, "manifest.jsonl", &size);
+  if (!text) {
+    mv_store_say("%s/manifest.jsonl: %s", path, strerror(errno));
+    return false;
+  }
+  manifest->torn = size > 0 && text[size - 1] != '\n';
+  int64_t number = 1;
+  for (char *line = text, *end; line < text + size; line = end + 1, number++) {
+    end = memchr(line, '\n', (size_t)(text + size - line));
+    end = end ? end : text + size;
+    if (end == line)
+      continue;
+    struct mv_shard shard;
+    struct mv_unit *units = line_parse(line, (size_t)(end - line), &shard);
+    const char *fault = units ? shard_fault(run, &shard, digest) : NULL;
+    if (!units || !units_fit(plan, &shard, units))
+      mv_store_say("%s/manifest.jsonl:%lld: damaged line ignored; its samples count as missing", path,
+                   (long long)number);
+    else if (fault)
+      mv_store_say("%s/shards/%s: %s; its samples count as missing", path, shard.name, fault);
+    else
+      mv_manifest_add(manifest, &shard, units);
+    free(units);
+  }
+  free(text);
+  return true;
+}
+
+static int compare_units(const void *a, const void *b)
+{
+  const struct mv_unit *x = a, *y = b;
+  if (x->cell != y->cell)
+    return x->cell < y->cell ? -1 : 1;
+  return (x->first > y->first) - (x->first < y->first);
+}
+
+int64_t mv_manifest_missing(const struct mv_manifest *manifest, const struct mv_plan *plan)
+{
+  int64_t missing = 0;
+  for (int e = 0; e < plan->job->entry_count; e++)
+    missing += plan->job->entries[e].replicates * plan->job->points;
+  struct mv_unit *sorted = mv_memory_take((size_t)manifest->units, sizeof *sorted);
+  if (manifest->units > 0)
+    memcpy(sorted, manifest->unit, (size_t)manifest->units * sizeof *sorted);
+  qsort(sorted, (size_t)manifest->units, sizeof *sorted, compare_units);
+  bool twice = false;
+  for (int64_t u = 0; u < manifest->units; u++) {
+    missing -= sorted[u].count;
+    if (u > 0 && sorted[u].cell == sorted[u - 1].cell && sorted[u].first < sorted[u - 1].first + sorted[u - 1].count)
+      twice = true;
+  }
+  free(sorted);
+  return twice ? -1 : missing;
+}

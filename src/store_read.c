@@ -1,0 +1,444 @@
+/* store_read.c - HDF5, reading: results.h5 as moments in blocks, and its digest.
+ *
+ * A results file stands alone: the job it holds says what every dataset must look like, and the file is checked against that
+ * before anything is read. Nothing outside the file is followed (external or soft links, external storage, virtual datasets), and
+ * no size is taken from it.
+ *
+ * The digest is XXH3-128 over all datasets outside /provenance in order of their paths: path, class and size of the type, rank and
+ * shape, elements in row-major order as little-endian bytes, strings as text. Attributes, chunks and the order of writing do not
+ * enter.
+ */
+#include "metavar/store_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <hdf5.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "metavar/memory.h"
+
+#define SLAB_ELEMENTS (1 << 17)
+
+struct mv_results {
+  hid_t file;
+  char path[4096];
+  struct mv_job *job;
+  struct mv_plan *plan;
+  struct mv_schema *schema;
+};
+
+/* RUN or a file: fills path with that of the file. An open HDF5 file, or -1 after a message. */
+static hid_t file_open(const char *run_or_file, char path[4096])
+{
+  struct stat info;
+  snprintf(path, 4096, "%s", run_or_file);
+  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+    snprintf(path, 4096, "%s/results.h5", run_or_file);
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) {
+    mv_store_say("%s: %s%s", path, strerror(errno),
+                 errno == ENOENT && strcmp(path, run_or_file) != 0 ? "; the run is not finished" : "");
+    return -1;
+  }
+  bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  close(fd);
+  mv_hdf5_start();
+  hid_t access = mv_hdf5_access();
+  hid_t file = regular ? H5Fopen(path, H5F_ACC_RDONLY, access) : -1;
+  H5Pclose(access);
+  if (file < 0)
+    mv_store_say("%s: %s", path, regular ? "not an HDF5 file, or damaged" : "not a regular file");
+  return file;
+}
+
+static bool link_is_hard(hid_t file, const char *path)
+{
+  H5L_info_t info;
+  return H5Lget_info(file, path, &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_HARD;
+}
+
+/* A dataset whose data lie in this file. */
+static hid_t dataset_open(hid_t file, const char *group, const char *name)
+{
+  char path[512];
+  snprintf(path, sizeof path, "%s%s%s", group, *group ? "/" : "", name);
+  if ((*group && !link_is_hard(file, group)) || !link_is_hard(file, path))
+    return -1;
+  hid_t dataset = H5Dopen2(file, path, H5P_DEFAULT);
+  hid_t creation = H5Dget_create_plist(dataset);
+  bool own =
+      dataset >= 0 && creation >= 0 && H5Pget_external_count(creation) == 0 && H5Pget_layout(creation) != H5D_VIRTUAL;
+  H5Pclose(creation);
+  if (own)
+    return dataset;
+  H5Dclose(dataset);
+  return -1;
+}
+
+/* The type that elements are read as; -1 for one that we never write. */
+static hid_t memory_type(hid_t dataset)
+{
+  hid_t type = H5Dget_type(dataset), memory = -1;
+  H5T_class_t class = H5Tget_class(type);
+  size_t size = H5Tget_size(type);
+  if (class == H5T_FLOAT && size == 8)
+    memory = H5Tcopy(H5T_IEEE_F64LE);
+  else if (class == H5T_INTEGER && (size == 8 || size == 1))
+    memory = H5Tcopy(size == 8 ? H5T_STD_I64LE : H5T_STD_I8LE);
+  else if (class == H5T_STRING && H5Tis_variable_str(type) > 0)
+    memory = H5Tcopy(type);
+  H5Tclose(type);
+  return memory;
+}
+
+static bool has_type(hid_t dataset, enum mv_type want)
+{
+  static const H5T_class_t class[] = {[MV_TYPE_DOUBLE] = H5T_FLOAT,
+                                      [MV_TYPE_INT64] = H5T_INTEGER,
+                                      [MV_TYPE_INT8] = H5T_INTEGER,
+                                      [MV_TYPE_STRING] = H5T_STRING};
+  hid_t type = memory_type(dataset);
+  bool fits = type >= 0 && H5Tget_class(type) == class[want] &&
+              (want == MV_TYPE_STRING || H5Tget_size(type) == mv_type_bytes(want));
+  H5Tclose(type);
+  return fits;
+}
+
+static bool has_shape(hid_t dataset, const struct mv_dataset *row)
+{
+  hsize_t dims[H5S_MAX_RANK] = {0};
+  hid_t space = H5Dget_space(dataset);
+  bool fits = H5Sget_simple_extent_ndims(space) == row->rank && H5Sget_simple_extent_dims(space, dims, NULL) >= 0;
+  for (int d = 0; d < row->rank && fits; d++)
+    fits = dims[d] == (hsize_t)row->dims[d];
+  H5Sclose(space);
+  return fits;
+}
+
+/* The box [start, start + count); strings stay HDF5's. */
+static bool box_read(hid_t dataset, hid_t type, int rank, const hsize_t *start, const hsize_t *count, void *out)
+{
+  hid_t file_space = H5Dget_space(dataset);
+  hid_t memory_space = rank ? H5Screate_simple(rank, count, NULL) : H5Screate(H5S_SCALAR);
+  bool fine = (rank == 0 || H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0) &&
+              H5Dread(dataset, type, memory_space, file_space, H5P_DEFAULT, out) >= 0;
+  H5Sclose(memory_space);
+  H5Sclose(file_space);
+  return fine;
+}
+
+/* --- opening --------------------------------------------------------------------------------------------- */
+
+static struct mv_job *job_read(hid_t file, const char *path)
+{
+  struct mv_job *job = NULL;
+  char *text = NULL;
+  hid_t dataset = dataset_open(file, "provenance", "resolved");
+  hid_t type = dataset >= 0 && has_type(dataset, MV_TYPE_STRING) ? memory_type(dataset) : -1;
+  hid_t space = H5Dget_space(dataset);
+  if (type >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
+      H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &text) >= 0 && text)
+    job = mv_job_parse(path, text, strlen(text), NULL, 0, mv_kernel_best(), stderr);
+  H5free_memory(text);
+  H5Sclose(space);
+  H5Tclose(type);
+  H5Dclose(dataset);
+  return job;
+}
+
+static bool schema_fits(const struct mv_results *results)
+{
+  for (int k = 0; k < results->schema->count; k++) {
+    const struct mv_dataset *row = &results->schema->dataset[k];
+    hid_t dataset = dataset_open(results->file, row->group, row->name);
+    bool fits = dataset >= 0 && has_type(dataset, row->type) && has_shape(dataset, row);
+    H5Dclose(dataset);
+    if (!fits) {
+      mv_store_say("%s: damaged: dataset %s/%s is missing or not what the job in the file asks for", results->path,
+                   row->group, row->name);
+      return false;
+    }
+  }
+  return true;
+}
+
+struct mv_results *mv_results_open(const char *run_or_file, int *exit_code)
+{
+  struct mv_results *results = mv_memory_take(1, sizeof *results);
+  *exit_code = MV_EXIT_DATA;
+  results->file = file_open(run_or_file, results->path);
+  if (results->file >= 0) {
+    results->job = job_read(results->file, results->path);
+    if (!results->job)
+      mv_store_say("%s: damaged, or not a results file of metavar: no job in /provenance", results->path);
+  }
+  if (results->job) {
+    results->plan = mv_plan_make(results->job);
+    results->schema = mv_schema_make(results->plan);
+    if (schema_fits(results)) {
+      *exit_code = MV_EXIT_OK;
+      return results;
+    }
+  }
+  mv_results_close(results);
+  return NULL;
+}
+
+void mv_results_close(struct mv_results *results)
+{
+  if (!results)
+    return;
+  mv_schema_free(results->schema);
+  mv_plan_free(results->plan);
+  mv_job_free(results->job);
+  if (results->file >= 0)
+    H5Fclose(results->file);
+  free(results);
+}
+
+const struct mv_job *mv_results_job(const struct mv_results *results) { return results->job; }
+const struct mv_plan *mv_results_plan(const struct mv_results *results) { return results->plan; }
+
+/* --- moments in blocks ------------------------------------------------------------------------------------ */
+
+/* Space for one block. */
+struct block {
+  double *values, *mean, *comoment, *largest;
+  int64_t *largest_id, count, nonfinite;
+  int8_t *status;
+  void *scratch;
+};
+
+static struct block block_take(const struct mv_layout *layout, int64_t rows)
+{
+  size_t vectors = (size_t)(layout->vectors * MV_LARGEST);
+  return (struct block){.values = mv_memory_take((size_t)(rows * layout->values), sizeof(double)),
+                        .mean = mv_memory_take((size_t)layout->moments, sizeof(double)),
+                        .comoment = mv_memory_take((size_t)layout->pairs, sizeof(double)),
+                        .largest = mv_memory_take(vectors, sizeof(double)),
+                        .largest_id = mv_memory_take(vectors, sizeof(int64_t)),
+                        .status = mv_memory_take((size_t)rows, 1),
+                        .scratch = mv_memory_take((size_t)(rows * layout->values), sizeof(double))};
+}
+
+static void block_free(struct block *block)
+{
+  free(block->values);
+  free(block->mean);
+  free(block->comoment);
+  free(block->largest);
+  free(block->largest_id);
+  free(block->status);
+  free(block->scratch);
+}
+
+/* Rows [first, first + count) at one point of the dataset of that part (and output). */
+static bool part_read(const struct mv_results *results, int cell, enum mv_part part, int output, int64_t first,
+                      int64_t count, void *out)
+{
+  int entry = mv_plan_entry(results->plan, cell);
+  for (int k = 0; k < results->schema->count; k++) {
+    const struct mv_dataset *row = &results->schema->dataset[k];
+    if (row->entry != entry || row->part != part || row->output != output)
+      continue;
+    hsize_t start[MV_RANK_MAX] = {(hsize_t)mv_plan_point(results->plan, cell), (hsize_t)first};
+    hsize_t box[MV_RANK_MAX] = {1, (hsize_t)count};
+    for (int d = 2; d < row->rank; d++)
+      box[d] = (hsize_t)row->dims[d];
+    hid_t dataset = dataset_open(results->file, row->group, row->name);
+    hid_t type = memory_type(dataset);
+    bool fine = box_read(dataset, type, row->rank, start, box, out);
+    H5Tclose(type);
+    H5Dclose(dataset);
+    if (!fine)
+      mv_store_say("%s: damaged: %s/%s cannot be read", results->path, row->group, row->name);
+    return fine;
+  }
+  return false;
+}
+
+static bool samples_reduce(const struct mv_results *results, int cell, int64_t first, int64_t count,
+                           struct block *block)
+{
+  const struct mv_layout *layout = &results->plan->layout[mv_plan_entry(results->plan, cell)];
+  if (!part_read(results, cell, MV_PART_STATUS, -1, first, count, block->status))
+    return false;
+  for (int o = 0; o < layout->output_count; o++) {
+    if (layout->output[o].role == MV_NOTE)
+      continue;
+    if (!part_read(results, cell, MV_PART_OUTPUT, o, first, count, block->scratch))
+      return false;
+    for (int64_t r = 0; r < count; r++)
+      memcpy(block->values + r * layout->values + layout->offset[o], (double *)block->scratch + r * layout->size[o],
+             (size_t)layout->size[o] * sizeof(double));
+  }
+  mv_moments_make(layout, block->values, block->status, first, count, &block->count, &block->nonfinite, block->mean,
+                  block->comoment, block->largest, block->largest_id);
+  return true;
+}
+
+static bool moments_read(const struct mv_results *results, int cell, int64_t b, struct block *block)
+{
+  return part_read(results, cell, MV_PART_COUNT, -1, b, 1, &block->count) &&
+         part_read(results, cell, MV_PART_NONFINITE, -1, b, 1, &block->nonfinite) &&
+         part_read(results, cell, MV_PART_MEAN, -1, b, 1, block->mean) &&
+         part_read(results, cell, MV_PART_COMOMENT, -1, b, 1, block->comoment) &&
+         part_read(results, cell, MV_PART_LARGEST, -1, b, 1, block->largest) &&
+         part_read(results, cell, MV_PART_LARGEST_ID, -1, b, 1, block->largest_id);
+}
+
+int mv_results_blocks(struct mv_results *results, int cell, void (*visit)(void *self, const struct mv_moments *),
+                      void *self)
+{
+  int e = mv_plan_entry(results->plan, cell);
+  const struct mv_entry *entry = &results->job->entries[e];
+  bool samples = entry->store == MV_STORE_SAMPLES, fine = true;
+  int64_t size = entry->replicates < results->job->block ? entry->replicates : results->job->block;
+  struct block block = block_take(&results->plan->layout[e], samples ? size : 1);
+  for (int64_t b = 0, first = 0; first < entry->replicates && fine; b++, first += size) {
+    int64_t left = entry->replicates - first, count = left < size ? left : size;
+    fine = samples ? samples_reduce(results, cell, first, count, &block) : moments_read(results, cell, b, &block);
+    if (fine)
+      visit(self, &(struct mv_moments){b, block.count, block.nonfinite, block.mean, block.comoment, block.largest,
+                                       block.largest_id});
+  }
+  block_free(&block);
+  return fine ? MV_EXIT_OK : MV_EXIT_DATA;
+}
+
+/* --- digest ---------------------------------------------------------------------------------------------- */
+
+struct paths {
+  char **path;
+  size_t count;
+};
+
+/* Datasets below a group, outside /provenance. False: something that is not ours. */
+static bool paths_collect(hid_t file, const char *group, int depth, struct paths *paths)
+{
+  H5G_info_t info;
+  hid_t at = H5Gopen2(file, *group ? group : "/", H5P_DEFAULT);
+  bool fine = depth < 8 && at >= 0 && H5Gget_info(at, &info) >= 0;
+  for (hsize_t k = 0; fine && k < info.nlinks; k++) {
+    char name[256], path[512];
+    ssize_t length = H5Lget_name_by_idx(at, ".", H5_INDEX_NAME, H5_ITER_INC, k, name, sizeof name, H5P_DEFAULT);
+    int needed = snprintf(path, sizeof path, "%s%s%s", group, *group ? "/" : "", name);
+    fine = length > 0 && length < (ssize_t)sizeof name && needed < (int)sizeof path && link_is_hard(at, name);
+    hid_t object = fine && strcmp(path, "provenance") != 0 ? H5Oopen(at, name, H5P_DEFAULT) : -1;
+    H5I_type_t kind = object >= 0 ? H5Iget_type(object) : H5I_BADID;
+    H5Oclose(object);
+    if (kind == H5I_GROUP)
+      fine = paths_collect(file, path, depth + 1, paths);
+    if (kind == H5I_DATASET) {
+      paths->path = mv_memory_grow(paths->path, paths->count + 1, sizeof *paths->path);
+      paths->path[paths->count] = mv_memory_take(strlen(path) + 1, 1);
+      strcpy(paths->path[paths->count++], path);
+    }
+  }
+  H5Gclose(at);
+  return fine;
+}
+
+static int compare_paths(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static void hash_number(struct mv_digest *digest, int64_t number) { mv_digest_add(digest, &number, sizeof number); }
+
+static bool hash_box(struct mv_digest *digest, hid_t dataset, hid_t type, int rank, const hsize_t *start,
+                     const hsize_t *count, void *buffer)
+{
+  size_t elements = 1;
+  for (int d = 0; d < rank; d++)
+    elements *= count[d];
+  if (!box_read(dataset, type, rank, start, count, buffer))
+    return false;
+  bool strings = H5Tget_class(type) == H5T_STRING;
+  if (!strings)
+    mv_digest_add(digest, buffer, elements * H5Tget_size(type));
+  char **text = buffer;
+  for (size_t k = 0; strings && k < elements; k++) {
+    mv_digest_add(digest, text[k] ? text[k] : "", text[k] ? strlen(text[k]) + 1 : 1);
+    H5free_memory(text[k]);
+  }
+  return true;
+}
+
+/* All elements in row-major order: whole trailing axes, pieces of axis `split`, one index at a time before it. */
+static bool hash_elements(struct mv_digest *digest, hid_t dataset, hid_t type, int rank, const hsize_t *dims,
+                          void *buffer)
+{
+  hsize_t start[H5S_MAX_RANK] = {0}, count[H5S_MAX_RANK], row = 1;
+  int split = rank - 1;
+  for (; split > 0 && row * dims[split] <= SLAB_ELEMENTS; split--)
+    row *= dims[split];
+  if (rank == 0)
+    return hash_box(digest, dataset, type, 0, start, count, buffer);
+  hsize_t piece = SLAB_ELEMENTS / row;
+  for (int d = 0; d < rank; d++)
+    count[d] = d < split ? 1 : dims[d];
+  for (;;) {
+    for (start[split] = 0; start[split] < dims[split]; start[split] += count[split]) {
+      hsize_t left = dims[split] - start[split];
+      count[split] = left < piece ? left : piece;
+      if (!hash_box(digest, dataset, type, rank, start, count, buffer))
+        return false;
+    }
+    start[split] = 0;
+    int d = split - 1;
+    while (d >= 0 && ++start[d] == dims[d])
+      start[d--] = 0;
+    if (d < 0)
+      return true;
+  }
+}
+
+static bool hash_dataset(struct mv_digest *digest, hid_t file, const char *path, void *buffer)
+{
+  hsize_t dims[H5S_MAX_RANK] = {0};
+  hid_t dataset = dataset_open(file, "", path), type = memory_type(dataset), space = H5Dget_space(dataset);
+  int rank = dataset >= 0 && type >= 0 ? H5Sget_simple_extent_dims(space, dims, NULL) : -1;
+  bool fine = rank >= 0 && H5Sget_simple_extent_npoints(space) > 0;
+  if (fine) {
+    bool text = H5Tget_class(type) == H5T_STRING;
+    mv_digest_add(digest, path, strlen(path) + 1);
+    hash_number(digest, H5Tget_class(type));
+    hash_number(digest, text ? 0 : (int64_t)H5Tget_size(type));
+    hash_number(digest, rank);
+    for (int d = 0; d < rank; d++)
+      hash_number(digest, (int64_t)dims[d]);
+    fine = hash_elements(digest, dataset, type, rank, dims, buffer);
+  }
+  H5Sclose(space);
+  H5Tclose(type);
+  H5Dclose(dataset);
+  return fine;
+}
+
+int mv_results_digest(const char *run_or_file, char hex[33])
+{
+  char path[4096];
+  hid_t file = file_open(run_or_file, path);
+  if (file < 0)
+    return MV_EXIT_DATA;
+  struct paths paths = {0};
+  struct mv_digest *digest = mv_digest_start();
+  void *buffer = mv_memory_take(SLAB_ELEMENTS, 8);
+  bool fine = paths_collect(file, "", 0, &paths);
+  if (!fine)
+    mv_store_say("%s: damaged: its groups cannot be read", path);
+  qsort(paths.path, paths.count, sizeof *paths.path, compare_paths);
+  for (size_t k = 0; k < paths.count; k++) {
+    if (fine && !hash_dataset(digest, file, paths.path[k], buffer)) {
+      mv_store_say("%s: damaged: %s cannot be read", path, paths.path[k]);
+      fine = false;
+    }
+    free(paths.path[k]);
+  }
+  mv_digest_end(digest, hex);
+  free(buffer);
+  free(paths.path);
+  H5Fclose(file);
+  return fine ? MV_EXIT_OK : MV_EXIT_DATA;
+}

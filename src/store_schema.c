@@ -1,0 +1,364 @@
+/* store_schema.c - what results.h5 holds, as a table: the writer creates it, the reader checks files against it, and shards use
+ * its streamed part for each unit.
+ *
+ *   /                point, meta_parameter, eta[point, meta_parameter]
+ *   /<entry>         the same again, the axes of the entry's outputs, cost, cost_primal, cost_tangent over the leading axes, and
+ *     samples        replicate; every output as [point, replicate, its axes]; status; task_instance, lifetime, perturbation
+ *     moments        block, value, pair, pair_row, pair_col, vector, rank; count, nonfinite [point, block], mean[.., value],
+ *                    comoment[.., pair], largest and largest_id[.., vector, rank]
+ *   /provenance      texts; outside the digest
+ *
+ * Every axis of every dataset is a one-dimensional dataset of its name in the same group (a dimension scale), so each
+ * group opens by itself as a netCDF-4 group with named dimensions and coordinate values.
+ */
+#include "metavar/store_internal.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "metavar/memory.h"
+
+size_t mv_type_bytes(enum mv_type type)
+{
+  static const size_t bytes[] = {
+      [MV_TYPE_DOUBLE] = 8, [MV_TYPE_INT64] = 8, [MV_TYPE_INT8] = 1, [MV_TYPE_STRING] = sizeof(char *)};
+  return bytes[type];
+}
+
+int64_t mv_dataset_elements(const struct mv_dataset *dataset)
+{
+  int64_t elements = 1;
+  for (int d = 0; d < dataset->rank; d++)
+    elements *= dataset->dims[d];
+  return elements;
+}
+
+/* --- building the table ---------------------------------------------------------------------------------- */
+
+/* In the group that is being added, the last one of the table. */
+static struct mv_dataset *find(const struct mv_schema *schema, const char *group, const char *name)
+{
+  for (int k = schema->count - 1; k >= 0 && strcmp(schema->dataset[k].group, group) == 0; k--)
+    if (strcmp(schema->dataset[k].name, name) == 0)
+      return &schema->dataset[k];
+  return NULL;
+}
+
+/* The new row is good until the next one. */
+static struct mv_dataset *add(struct mv_schema *schema, const char *group, const char *name, enum mv_type type,
+                              const char *unit, const char *doc)
+{
+  assert(!find(schema, group, name) && "two things of one name in a group");
+  if ((schema->count & (schema->count - 1)) == 0) /* room doubles when full */
+    schema->dataset =
+        mv_memory_grow(schema->dataset, schema->count ? 2 * (size_t)schema->count : 1, sizeof *schema->dataset);
+  struct mv_dataset *dataset = &schema->dataset[schema->count++];
+  *dataset = (struct mv_dataset){
+      .group = group, .name = name, .type = type, .unit = unit ? unit : "1", .doc = doc, .entry = -1, .output = -1};
+  return dataset;
+}
+
+static void add_axis(struct mv_dataset *dataset, const char *scale, int64_t length)
+{
+  assert(dataset->rank < MV_RANK_MAX);
+  dataset->scale[dataset->rank] = scale;
+  dataset->dims[dataset->rank++] = length;
+}
+
+/* Room for the contents, once the axes are known. */
+static void *add_data(struct mv_dataset *dataset)
+{
+  return dataset->data = mv_memory_take((size_t)mv_dataset_elements(dataset), mv_type_bytes(dataset->type));
+}
+
+/* A one-dimensional dataset over the scale `axis`; a scale itself when that is its own name. */
+static void *add_column(struct mv_schema *schema, const char *group, const char *name, const char *axis, int64_t length,
+                        enum mv_type type, const char *unit, const char *doc)
+{
+  struct mv_dataset *dataset = add(schema, group, name, type, unit, doc);
+  add_axis(dataset, axis, length);
+  return add_data(dataset);
+}
+
+static int64_t *add_numbers(struct mv_schema *schema, const char *group, const char *name, const char *axis,
+                            int64_t length, const char *doc)
+{
+  return add_column(schema, group, name, axis, length, MV_TYPE_INT64, "1", doc);
+}
+
+/* Whole numbers that follow a rule, never held in memory: element k is k step / divide % modulus. */
+static void add_rule(struct mv_schema *schema, const char *group, const char *name, const char *axis, int64_t length,
+                     int64_t step, int64_t divide, int64_t modulus, const char *doc)
+{
+  struct mv_dataset *dataset = add(schema, group, name, MV_TYPE_INT64, "1", doc);
+  add_axis(dataset, axis, length);
+  dataset->part = MV_PART_INDEX;
+  dataset->step = step;
+  dataset->divide = divide;
+  dataset->modulus = modulus;
+}
+
+/* A scale 0, 1, 2, ... */
+static void add_index(struct mv_schema *schema, const char *group, const char *name, int64_t length, const char *doc)
+{
+  add_rule(schema, group, name, name, length, 1, 1, INT64_MAX, doc);
+}
+
+static void add_scale(struct mv_schema *schema, const char *group, const struct mv_axis *axis)
+{
+  static const enum mv_type types[] = {
+      [MV_AXIS_INTS] = MV_TYPE_INT64, [MV_AXIS_REALS] = MV_TYPE_DOUBLE, [MV_AXIS_NAMES] = MV_TYPE_STRING};
+  if (find(schema, group, axis->name))
+    return;
+  if (axis->kind == MV_AXIS_INTS && !axis->value.ints) {
+    add_index(schema, group, axis->name, axis->length, axis->doc);
+    return;
+  }
+  void *data =
+      add_column(schema, group, axis->name, axis->name, axis->length, types[axis->kind], axis->unit, axis->doc);
+  if (axis->kind == MV_AXIS_NAMES)
+    for (int k = 0; k < axis->length; k++)
+      ((char **)data)[k] = mv_text_copy(axis->value.names[k]);
+  else
+    memcpy(data, axis->value.ints, (size_t)axis->length * 8);
+}
+
+/* --- the groups ------------------------------------------------------------------------------------------ */
+
+static void add_points(struct mv_schema *schema, const char *group, const struct mv_plan *plan)
+{
+  const struct mv_job *job = plan->job;
+  add_index(schema, group, "point", job->points, "number of the eta point");
+  char **name =
+      add_column(schema, group, "meta_parameter", "meta_parameter", job->meta, MV_TYPE_STRING, "1", "meta-parameter");
+  for (int m = 0; m < job->meta; m++)
+    name[m] = mv_text_copy(plan->meta_names[m]);
+  struct mv_dataset *eta = add(schema, group, "eta", MV_TYPE_DOUBLE, "1", "nominal value of the meta-parameters");
+  add_axis(eta, "point", job->points);
+  add_axis(eta, "meta_parameter", job->meta);
+  memcpy(add_data(eta), job->eta, (size_t)(job->points * job->meta) * sizeof(double));
+}
+
+static void add_cost(struct mv_schema *schema, const char *group, const struct mv_layout *layout)
+{
+  static const char *const name[] = {"cost_primal", "cost_tangent", "cost"};
+  static const char *const doc[] = {"inner steps that one replicate of this setting alone simulates",
+                                    "tangent-step equivalents that one replicate of this setting alone takes",
+                                    "inner-step equivalents that one replicate of this setting alone takes"};
+  for (int k = 0; k < 3; k++) {
+    struct mv_dataset *cost = add(schema, group, name[k], MV_TYPE_DOUBLE, "inner steps", doc[k]);
+    for (int a = 0; a < layout->cost_rank; a++)
+      add_axis(cost, layout->output[0].axis[a].name, layout->output[0].axis[a].length);
+    double *value = add_data(cost);
+    for (int64_t s = 0; s < layout->settings; s++)
+      value[s] = (k != 1 ? layout->primal[s] : 0) + (k != 0 ? layout->tangent[s] : 0);
+  }
+}
+
+/* A dataset [point, replicate or block, ...] that units fill. */
+static struct mv_dataset *add_stream(struct mv_schema *schema, const struct mv_plan *plan, int entry, const char *name,
+                                     enum mv_type type, enum mv_part part, const char *unit, const char *doc)
+{
+  const struct mv_entry *e = &plan->job->entries[entry];
+  struct mv_dataset *dataset = add(schema, e->label, name, type, unit, doc);
+  dataset->part = part;
+  dataset->entry = entry;
+  add_axis(dataset, "point", plan->job->points);
+  if (e->store == MV_STORE_SAMPLES)
+    add_axis(dataset, "replicate", e->replicates);
+  else
+    add_axis(dataset, "block", (e->replicates + plan->job->block - 1) / plan->job->block);
+  return dataset;
+}
+
+static void add_samples(struct mv_schema *schema, const struct mv_plan *plan, int entry)
+{
+  const struct mv_entry *e = &plan->job->entries[entry];
+  const struct mv_layout *layout = &plan->layout[entry];
+  int64_t p = e->perturbations_per_lifetime, l = e->lifetimes_per_task, n = e->replicates;
+  add_index(schema, e->label, "replicate", n, "replicate id");
+  add_rule(schema, e->label, "task_instance", "replicate", n, 1, p * l, INT64_MAX, "task instance of the replicate");
+  add_rule(schema, e->label, "lifetime", "replicate", n, 1, p, l, "lifetime draw within the task instance");
+  add_rule(schema, e->label, "perturbation", "replicate", n, 1, 1, p, "perturbation draw within the lifetime draw");
+  for (int o = 0; o < layout->output_count; o++) {
+    const struct mv_output *output = &layout->output[o];
+    struct mv_dataset *dataset =
+        add_stream(schema, plan, entry, output->name, output->role == MV_NOTE ? MV_TYPE_INT64 : MV_TYPE_DOUBLE,
+                   MV_PART_OUTPUT, output->unit, output->doc);
+    dataset->output = o;
+    for (int a = 0; a < output->rank; a++)
+      add_axis(dataset, output->axis[a].name, output->axis[a].length);
+  }
+  add_stream(schema, plan, entry, "status", MV_TYPE_INT8, MV_PART_STATUS, "1", "whether the sample can be used");
+}
+
+static void add_moment_scales(struct mv_schema *schema, const struct mv_plan *plan, int entry)
+{
+  const struct mv_entry *e = &plan->job->entries[entry];
+  const struct mv_layout *layout = &plan->layout[entry];
+  int64_t m = layout->moments, blocks = (e->replicates + plan->job->block - 1) / plan->job->block;
+  add_rule(schema, e->label, "block", "block", blocks, plan->job->block, 1, INT64_MAX,
+           "first replicate id of the block");
+  mv_label_values(layout,
+                  add_column(schema, e->label, "value", "value", m, MV_TYPE_STRING, "1", "output and its setting"));
+  add_index(schema, e->label, "pair", layout->pairs, "number of the pair of values");
+  int64_t *row = add_numbers(schema, e->label, "pair_row", "pair", layout->pairs, "first value of the pair");
+  int64_t *col = add_numbers(schema, e->label, "pair_col", "pair", layout->pairs,
+                             "second value of the pair, not before the first");
+  for (int64_t i = 0, k = 0; i < m; i++)
+    for (int64_t j = i; j < m; j++, k++) {
+      row[k] = i;
+      col[k] = j;
+    }
+  mv_label_vectors(layout, plan->job->meta,
+                   add_column(schema, e->label, "vector", "vector", layout->vectors, MV_TYPE_STRING, "1",
+                              "gradient estimate whose norm is watched"));
+  add_index(schema, e->label, "rank", MV_LARGEST, "place among the largest norms");
+}
+
+static void add_moments(struct mv_schema *schema, const struct mv_plan *plan, int entry)
+{
+  const struct mv_layout *layout = &plan->layout[entry];
+  add_moment_scales(schema, plan, entry);
+  add_stream(schema, plan, entry, "count", MV_TYPE_INT64, MV_PART_COUNT, "1", "finite samples in the block");
+  add_stream(schema, plan, entry, "nonfinite", MV_TYPE_INT64, MV_PART_NONFINITE, "1",
+             "samples of the block left out because a value is not finite");
+  add_axis(add_stream(schema, plan, entry, "mean", MV_TYPE_DOUBLE, MV_PART_MEAN, "1", "mean over the finite samples"),
+           "value", layout->moments);
+  add_axis(add_stream(schema, plan, entry, "comoment", MV_TYPE_DOUBLE, MV_PART_COMOMENT, "1",
+                      "sum over the finite samples of the product of two deviations from the mean"),
+           "pair", layout->pairs);
+  struct mv_dataset *largest = add_stream(schema, plan, entry, "largest", MV_TYPE_DOUBLE, MV_PART_LARGEST, "1",
+                                          "largest squared norms, descending; -1 where there are fewer samples");
+  add_axis(largest, "vector", layout->vectors);
+  add_axis(largest, "rank", MV_LARGEST);
+  largest = add_stream(schema, plan, entry, "largest_id", MV_TYPE_INT64, MV_PART_LARGEST_ID, "1",
+                       "replicate ids of the largest squared norms; -1 where there are fewer samples");
+  add_axis(largest, "vector", layout->vectors);
+  add_axis(largest, "rank", MV_LARGEST);
+}
+
+struct mv_schema *mv_schema_make(const struct mv_plan *plan)
+{
+  struct mv_schema *schema = mv_memory_take(1, sizeof *schema);
+  add_points(schema, "", plan);
+  for (int e = 0; e < plan->job->entry_count; e++) {
+    const struct mv_entry *entry = &plan->job->entries[e];
+    const struct mv_layout *layout = &plan->layout[e];
+    add_points(schema, entry->label, plan);
+    for (int o = 0; o < layout->output_count; o++)
+      for (int a = 0; a < layout->output[o].rank; a++)
+        add_scale(schema, entry->label, &layout->output[o].axis[a]);
+    add_cost(schema, entry->label, layout);
+    if (entry->store == MV_STORE_SAMPLES)
+      add_samples(schema, plan, e);
+    else
+      add_moments(schema, plan, e);
+  }
+  return schema;
+}
+
+static void add_texts(struct mv_schema *schema, const char *name, const char *axis, char **text, int64_t count,
+                      const char *doc)
+{
+  if (count == 0)
+    return;
+  add_index(schema, "provenance", axis, count, "number");
+  char **copy = add_column(schema, "provenance", name, axis, count, MV_TYPE_STRING, "1", doc);
+  for (int64_t k = 0; k < count; k++)
+    copy[k] = mv_text_copy(text[k]);
+}
+
+void mv_schema_provenance(struct mv_schema *schema, const char *job, const char *resolved, char **manifest,
+                          int64_t lines, char **attempts, int64_t attempt_count)
+{
+  char **text = add_data(add(schema, "provenance", "job", MV_TYPE_STRING, "1", "job file, verbatim"));
+  *text = mv_text_copy(job);
+  text = add_data(add(schema, "provenance", "resolved", MV_TYPE_STRING, "1", "job with every default filled in"));
+  *text = mv_text_copy(resolved);
+  add_texts(schema, "manifest", "shard", manifest, lines, "lines of the manifest: shards that this file was made from");
+  add_texts(schema, "attempts", "attempt", attempts, attempt_count, "who computed, where and when");
+}
+
+void mv_schema_free(struct mv_schema *schema)
+{
+  if (!schema)
+    return;
+  for (int k = 0; k < schema->count; k++) {
+    struct mv_dataset *dataset = &schema->dataset[k];
+    if (dataset->type == MV_TYPE_STRING)
+      for (int64_t i = 0; i < mv_dataset_elements(dataset); i++)
+        free(((char **)dataset->data)[i]);
+    free(dataset->data);
+  }
+  free(schema->dataset);
+  free(schema);
+}
+
+const char *mv_schema_refuses(const struct mv_job *job)
+{
+  static const char *const taken[] = {"point", "meta_parameter", "eta", "provenance", ".", ".."};
+  for (int e = 0; e < job->entry_count; e++)
+    for (size_t k = 0; k < sizeof taken / sizeof *taken; k++)
+      if (strcmp(job->entries[e].label, taken[k]) == 0)
+        return taken[k];
+  return NULL;
+}
+
+/* --- from results to datasets ---------------------------------------------------------------------------- */
+
+/* A note is a whole number. One that is not has no place in an int64; the least int64 stands for it. */
+static int64_t note_value(double x) { return x > -9e15 && x < 9e15 ? (int64_t)x : INT64_MIN; }
+
+static const void *gather_output(const struct mv_dataset *dataset, const struct mv_layout *layout,
+                                 const struct mv_result *result, void **scratch)
+{
+  int64_t count = result->head->unit.count, size = layout->size[dataset->output];
+  *scratch = mv_memory_grow(*scratch, (size_t)(count * size), 8);
+  for (int64_t r = 0; r < count; r++) {
+    const double *x = result->values + r * layout->values + layout->offset[dataset->output];
+    if (dataset->type == MV_TYPE_DOUBLE)
+      memcpy((double *)*scratch + r * size, x, (size_t)size * sizeof *x);
+    else
+      for (int64_t k = 0; k < size; k++)
+        ((int64_t *)*scratch)[r * size + k] = note_value(x[k]);
+  }
+  return *scratch;
+}
+
+const void *mv_dataset_gather(const struct mv_dataset *dataset, const struct mv_plan *plan,
+                              const struct mv_result *result, void **scratch)
+{
+  switch (dataset->part) {
+  case MV_PART_OUTPUT:
+    return gather_output(dataset, &plan->layout[dataset->entry], result, scratch);
+  case MV_PART_STATUS:
+    return result->status;
+  case MV_PART_COUNT:
+    return result->count;
+  case MV_PART_NONFINITE:
+    return result->nonfinite;
+  case MV_PART_MEAN:
+    return result->mean;
+  case MV_PART_COMOMENT:
+    return result->comoment;
+  case MV_PART_LARGEST:
+    return result->largest;
+  case MV_PART_LARGEST_ID:
+    return result->largest_id;
+  case MV_PART_WHOLE:
+  case MV_PART_INDEX:
+    break;
+  }
+  assert(!"a dataset that units do not fill");
+  return NULL;
+}
+
+void mv_dataset_rows(const struct mv_plan *plan, const struct mv_unit *unit, int64_t *first, int64_t *count)
+{
+  bool samples = plan->job->entries[mv_plan_entry(plan, (int)unit->cell)].store == MV_STORE_SAMPLES;
+  int64_t block = plan->job->block;
+  *first = samples ? unit->first : unit->first / block;
+  *count = samples ? unit->count : (unit->count + block - 1) / block;
+}

@@ -1,0 +1,471 @@
+/* store_write.c - HDF5, writing: shards, and results.h5 as a netCDF-4 file.
+ *
+ * A shard is made in memory, so that it reaches the disk by plain writes whose errors cannot be lost (HDF5 1.10 on a full disk can
+ * fail once, close without an error, and leave zeros behind). results.h5 is too large for that: it is written under a
+ * temporary name, with room for it checked before and every call checked on the way, from shards whose contents
+ * carry checksums. What makes it netCDF-4: a dimension scale on every axis of every dataset, and objects and attributes tracked in
+ * order of creation. Every dataset of numbers that has an axis is chunked and carries fletcher32 (HDF5 has no checksums for
+ * scalars and strings); nothing is compressed.
+ */
+#include "metavar/store_internal.h"
+
+#include <hdf5.h>
+#include <hdf5_hl.h>
+#include <math.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "metavar/memory.h"
+#include "metavar/version.h"
+
+#define CHUNK_BYTES (256 << 10)
+
+/* The innermost cause of the first HDF5 error since it was emptied. */
+static char reason[256];
+
+static herr_t reason_take(unsigned depth, const H5E_error2_t *error, void *unused)
+{
+  (void)unused;
+  if (depth > 0)
+    return 0;
+  const char *system =
+      error->desc ? strstr(error->desc, "error message = '") : NULL; /* a failed system call, with details */
+  if (system)
+    snprintf(reason, sizeof reason, "%.*s", (int)strcspn(system + 17, "'"), system + 17);
+  else
+    snprintf(reason, sizeof reason, "HDF5: %s", error->desc ? error->desc : error->func_name);
+  return 0;
+}
+
+static herr_t on_error(hid_t stack, void *unused)
+{
+  return *reason ? 0 : H5Ewalk2(stack, H5E_WALK_UPWARD, reason_take, unused);
+}
+
+void mv_hdf5_start(void)
+{
+  static bool started;
+  if (started)
+    return;
+  started = true;
+  unsetenv("HDF5_USE_FILE_LOCKING");
+  unsetenv("HDF5_VOL_CONNECTOR");
+  unsetenv("HDF5_DRIVER");
+  unsetenv("HDF5_PLUGIN_PATH");
+  H5dont_atexit(); /* we close what we open; after a failed write the library's own clean-up can crash */
+  H5open();
+  H5PLset_loading_state(0);
+  H5Eset_auto2(H5E_DEFAULT, on_error, NULL);
+}
+
+const char *mv_store_library(void)
+{
+  static char text[64];
+  unsigned major, minor, release;
+  H5get_libversion(&major, &minor, &release);
+  snprintf(text, sizeof text, "HDF5 %u.%u.%u", major, minor, release);
+  return text;
+}
+
+/* Formats of HDF5 1.8 to 1.10, which every reader knows. No file locks: network file systems lack them, shards never change. */
+int64_t mv_hdf5_access(void)
+{
+  hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+  H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V110);
+  H5Pset_file_locking(access, false, true);
+  H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
+  return access;
+}
+
+static hid_t text_type(size_t size)
+{
+  hid_t type = H5Tcopy(H5T_C_S1);
+  H5Tset_size(type, size);
+  H5Tset_cset(type, H5T_CSET_UTF8);
+  H5Tset_strpad(type, size == H5T_VARIABLE ? H5T_STR_NULLTERM : H5T_STR_NULLPAD);
+  return type;
+}
+
+static hid_t type_open(enum mv_type type)
+{
+  switch (type) {
+  case MV_TYPE_DOUBLE:
+    return H5Tcopy(H5T_IEEE_F64LE);
+  case MV_TYPE_INT64:
+    return H5Tcopy(H5T_STD_I64LE);
+  case MV_TYPE_INT8:
+    return H5Tcopy(H5T_STD_I8LE);
+  case MV_TYPE_STRING:
+    break;
+  }
+  return text_type(H5T_VARIABLE);
+}
+
+/* --- attributes ------------------------------------------------------------------------------------------ */
+
+static bool put_attribute(hid_t object, const char *name, hid_t type, hid_t space, const void *value)
+{
+  hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+  bool fine = attribute >= 0 && H5Awrite(attribute, type, value) >= 0;
+  H5Aclose(attribute);
+  H5Sclose(space);
+  return fine;
+}
+
+static bool put_text(hid_t object, const char *name, const char *text)
+{
+  hid_t type = text_type(*text ? strlen(text) : 1);
+  bool fine = put_attribute(object, name, type, H5Screate(H5S_SCALAR), text);
+  H5Tclose(type);
+  return fine;
+}
+
+static bool put_fill(hid_t object)
+{
+  double nan = (double)NAN;
+  return put_attribute(object, "_FillValue", H5T_IEEE_F64LE, H5Screate_simple(1, (hsize_t[]){1}, NULL), &nan);
+}
+
+/* CF: what the numbers of a status mean. */
+static bool put_flags(hid_t object)
+{
+  const int8_t values[] = {MV_OK, MV_NONFINITE};
+  return put_attribute(object, "flag_values", H5T_STD_I8LE, H5Screate_simple(1, (hsize_t[]){2}, NULL), values) &&
+         put_text(object, "flag_meanings", "ok nonfinite");
+}
+
+static bool put_fields(hid_t group, const char *prefix, const struct mv_field *table, const void *settings)
+{
+  bool fine = true;
+  for (const struct mv_field *field = table; field->name && fine; field++) {
+    char name[2 * MV_NAME_MAX];
+    int length = mv_field_print(field, settings, NULL, 0);
+    char *text = mv_memory_take((size_t)length + 1, 1);
+    mv_field_print(field, settings, text, (size_t)length + 1);
+    snprintf(name, sizeof name, "%s%s", prefix, field->name);
+    fine = put_text(group, name, text);
+    free(text);
+  }
+  return fine;
+}
+
+/* --- datasets -------------------------------------------------------------------------------------------- */
+
+/* Chunks of whole trailing axes as far as they fit, at least one element. */
+static void chunk_shape(int rank, const hsize_t *dims, size_t element, hsize_t *chunk)
+{
+  hsize_t room = CHUNK_BYTES / element;
+  for (int d = rank - 1; d >= 0; d--) {
+    chunk[d] = dims[d] < room ? dims[d] : room;
+    room = room / chunk[d] > 0 ? room / chunk[d] : 1;
+  }
+}
+
+static hid_t dataset_create(hid_t group, const char *name, enum mv_type type, int rank, const hsize_t *dims)
+{
+  hsize_t chunk[MV_RANK_MAX];
+  hid_t space = rank ? H5Screate_simple(rank, dims, NULL) : H5Screate(H5S_SCALAR);
+  hid_t file_type = type_open(type), creation = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_attr_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  if (type == MV_TYPE_DOUBLE)
+    H5Pset_fill_value(creation, H5T_NATIVE_DOUBLE, &(double){(double)NAN});
+  if (rank > 0 && type != MV_TYPE_STRING) {
+    chunk_shape(rank, dims, mv_type_bytes(type), chunk);
+    H5Pset_chunk(creation, rank, chunk);
+    H5Pset_fletcher32(creation);
+  }
+  hid_t dataset = H5Dcreate2(group, name, file_type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  H5Pclose(creation);
+  H5Tclose(file_type);
+  H5Sclose(space);
+  return dataset;
+}
+
+/* The box [start, start + count) of a dataset. */
+static bool box_write(hid_t dataset, enum mv_type type, int rank, const hsize_t *start, const hsize_t *count,
+                      const void *data)
+{
+  hid_t file_space = H5Dget_space(dataset), memory_type = type_open(type);
+  hid_t memory_space = rank ? H5Screate_simple(rank, count, NULL) : H5Screate(H5S_SCALAR);
+  bool fine = (rank == 0 || H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0) &&
+              H5Dwrite(dataset, memory_type, memory_space, file_space, H5P_DEFAULT, data) >= 0;
+  H5Sclose(memory_space);
+  H5Tclose(memory_type);
+  H5Sclose(file_space);
+  return fine;
+}
+
+static bool rule_write(hid_t dataset, const struct mv_dataset *row)
+{
+  enum { PIECE = 1 << 14 };
+  int64_t value[PIECE];
+  bool fine = true;
+  for (int64_t first = 0; first < row->dims[0] && fine; first += PIECE) {
+    int64_t left = row->dims[0] - first, count = left < PIECE ? left : PIECE;
+    for (int64_t k = 0; k < count; k++)
+      value[k] = mv_dataset_index(row, first + k);
+    fine = box_write(dataset, row->type, 1, (hsize_t[]){(hsize_t)first}, (hsize_t[]){(hsize_t)count}, value);
+  }
+  return fine;
+}
+
+static bool contents_write(hid_t dataset, const struct mv_dataset *row)
+{
+  hsize_t start[MV_RANK_MAX] = {0}, count[MV_RANK_MAX];
+  for (int d = 0; d < row->rank; d++)
+    count[d] = (hsize_t)row->dims[d];
+  if (row->part == MV_PART_INDEX)
+    return rule_write(dataset, row);
+  return row->part != MV_PART_WHOLE || box_write(dataset, row->type, row->rank, start, count, row->data);
+}
+
+/* Makes the dataset a scale, or attaches the scales of its axes. */
+static bool scales_attach(hid_t group, hid_t dataset, const struct mv_dataset *row)
+{
+  if (row->rank == 1 && strcmp(row->scale[0], row->name) == 0)
+    return H5DSset_scale(dataset, row->name) >= 0;
+  bool fine = true;
+  for (int d = 0; d < row->rank && fine; d++) {
+    hid_t scale = H5Dopen2(group, row->scale[d], H5P_DEFAULT);
+    fine = scale >= 0 && H5DSattach_scale(dataset, scale, (unsigned)d) >= 0;
+    H5Dclose(scale);
+  }
+  return fine;
+}
+
+static bool row_create(hid_t group, const struct mv_dataset *row)
+{
+  hsize_t dims[MV_RANK_MAX];
+  for (int d = 0; d < row->rank; d++)
+    dims[d] = (hsize_t)row->dims[d];
+  hid_t dataset = dataset_create(group, row->name, row->type, row->rank, dims);
+  bool fine = dataset >= 0 && put_text(dataset, "long_name", row->doc) && put_text(dataset, "units", row->unit) &&
+              (row->type != MV_TYPE_DOUBLE || put_fill(dataset)) &&
+              (row->part != MV_PART_STATUS || put_flags(dataset)) && contents_write(dataset, row) &&
+              scales_attach(group, dataset, row);
+  return H5Dclose(dataset) >= 0 && fine;
+}
+
+/* --- shards ---------------------------------------------------------------------------------------------- */
+
+/* Rows of a streamed dataset in a shard: its axes without the point. */
+static void row_box(const struct mv_dataset *row, int64_t count, hsize_t *dims)
+{
+  dims[0] = (hsize_t)count;
+  for (int d = 2; d < row->rank; d++)
+    dims[d - 1] = (hsize_t)row->dims[d];
+}
+
+static bool unit_write(hid_t file, int number, const struct mv_plan *plan, const struct mv_schema *schema,
+                       const struct mv_result *result, void **scratch)
+{
+  char name[32];
+  hsize_t dims[MV_RANK_MAX], start[MV_RANK_MAX] = {0};
+  int64_t first, count;
+  const struct mv_unit *unit = &result->head->unit;
+  snprintf(name, sizeof name, "%d", number);
+  hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  bool fine =
+      group >= 0 && put_attribute(group, "cell_first_count", H5T_STD_I64LE, H5Screate_simple(1, (hsize_t[]){3}, NULL),
+                                  (int64_t[]){unit->cell, unit->first, unit->count});
+  mv_dataset_rows(plan, unit, &first, &count);
+  for (int k = 0; k < schema->count && fine; k++) {
+    const struct mv_dataset *row = &schema->dataset[k];
+    if (row->entry != mv_plan_entry(plan, (int)unit->cell))
+      continue;
+    row_box(row, count, dims);
+    hid_t dataset = dataset_create(group, row->name, row->type, row->rank - 1, dims);
+    fine = dataset >= 0 &&
+           box_write(dataset, row->type, row->rank - 1, start, dims, mv_dataset_gather(row, plan, result, scratch));
+    fine = H5Dclose(dataset) >= 0 && fine;
+  }
+  return H5Gclose(group) >= 0 && fine;
+}
+
+void *mv_shard_image(const struct mv_plan *plan, const struct mv_schema *schema, const struct mv_result *results,
+                     int count, size_t *size)
+{
+  mv_hdf5_start();
+  void *image = NULL, *scratch = NULL;
+  hid_t access = mv_hdf5_access();
+  H5Pset_fapl_core(access, 4 << 20, false);
+  /* The first format has no checksum in its superblock; that of later ones is wrong in an image made by HDF5 1.10. */
+  H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V110);
+  hid_t file = H5Fcreate("shard", H5F_ACC_TRUNC, H5P_DEFAULT, access); /* a name only: nothing goes to disk */
+  bool fine = file >= 0;
+  for (int k = 0; k < count && fine; k++)
+    fine = unit_write(file, k, plan, schema, &results[k], &scratch);
+  ssize_t bytes = fine && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 ? H5Fget_file_image(file, NULL, 0) : -1;
+  if (bytes > 0) {
+    image = mv_memory_take((size_t)bytes, 1);
+    fine = H5Fget_file_image(file, image, (size_t)bytes) == bytes;
+  }
+  fine = H5Fclose(file) >= 0 && fine && bytes > 0;
+  H5Pclose(access);
+  free(scratch);
+  if (!fine) {
+    free(image);
+    return NULL;
+  }
+  *size = (size_t)bytes;
+  return image;
+}
+
+/* --- results.h5 ------------------------------------------------------------------------------------------ */
+
+static hid_t group_create(hid_t file, const char *name)
+{
+  hid_t creation = H5Pcreate(H5P_GROUP_CREATE);
+  H5Pset_link_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  H5Pset_attr_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, creation, H5P_DEFAULT);
+  H5Pclose(creation);
+  return group;
+}
+
+static bool describe_root(hid_t root, const struct mv_job *job)
+{
+  char date[32], history[64 + sizeof date];
+  time_t now = time(NULL);
+  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+  snprintf(history, sizeof history, "%s metavar run", date);
+  return put_text(root, "Conventions", "CF-1.10") && put_text(root, "title", job->name) &&
+         put_text(root, "history", history) && put_text(root, "source", mv_version_line()) &&
+         put_text(root, "references", "Vuorio et al. 2022, arXiv 2209.11303") && put_text(root, "date_created", date);
+}
+
+static bool describe_entry(hid_t group, const struct mv_job *job, const struct mv_entry *entry)
+{
+  const struct mv_estimator *estimator = entry->estimator;
+  return put_text(group, "estimator", estimator->name) &&
+         put_text(group, "needs", estimator->needs & MV_NEEDS_JVP ? "jvp" : "nothing") &&
+         put_fields(group, "", mv_entry_fields, entry) && put_fields(group, "", estimator->fields, entry->settings) &&
+         put_text(group, "task", job->task->name) && put_fields(group, "task_", job->task->fields, job->task_settings);
+}
+
+static bool group_describe(hid_t group, const struct mv_job *job, const char *name)
+{
+  if (*name == 0)
+    return describe_root(group, job);
+  for (int e = 0; e < job->entry_count; e++)
+    if (strcmp(job->entries[e].label, name) == 0)
+      return describe_entry(group, job, &job->entries[e]);
+  return true;
+}
+
+/* All groups and datasets, and the contents that do not come from shards. Rows of one group follow each other. */
+static bool tables_create(hid_t file, const struct mv_job *job, const struct mv_schema *schema)
+{
+  bool fine = true;
+  for (int k = 0; k < schema->count && fine;) {
+    const char *name = schema->dataset[k].group;
+    hid_t group = *name ? group_create(file, name) : H5Gopen2(file, "/", H5P_DEFAULT);
+    fine = group >= 0 && group_describe(group, job, name);
+    for (; k < schema->count && fine && strcmp(schema->dataset[k].group, name) == 0; k++)
+      fine = row_create(group, &schema->dataset[k]);
+    fine = H5Gclose(group) >= 0 && fine;
+  }
+  return fine;
+}
+
+/* Why a copy stopped. */
+enum fate { COPIED, SOURCE_BAD, TARGET_BAD };
+
+static enum fate row_copy(hid_t from, hid_t file, const struct mv_dataset *row, int point, int64_t first, int64_t count,
+                          void **scratch)
+{
+  hsize_t dims[MV_RANK_MAX], start[MV_RANK_MAX] = {(hsize_t)point, (hsize_t)first}, box[MV_RANK_MAX] = {1};
+  row_box(row, count, dims);
+  int64_t elements = 1;
+  for (int d = 0; d + 1 < row->rank; d++) {
+    box[d + 1] = dims[d];
+    elements *= (int64_t)dims[d];
+  }
+  *scratch = mv_memory_grow(*scratch, (size_t)elements, mv_type_bytes(row->type));
+  hid_t source = H5Dopen2(from, row->name, H5P_DEFAULT), space = H5Dget_space(source), type = type_open(row->type);
+  bool read = source >= 0 && H5Sget_simple_extent_npoints(space) == elements &&
+              H5Dread(source, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *scratch) >= 0;
+  H5Tclose(type);
+  H5Sclose(space);
+  H5Dclose(source);
+  if (!read)
+    return SOURCE_BAD;
+  char path[2 * MV_NAME_MAX + 4];
+  snprintf(path, sizeof path, "%s/%s", row->group, row->name);
+  hid_t target = H5Dopen2(file, path, H5P_DEFAULT);
+  bool written = target >= 0 && box_write(target, row->type, row->rank, start, box, *scratch);
+  return H5Dclose(target) >= 0 && written ? COPIED : TARGET_BAD;
+}
+
+static enum fate shard_copy(const char *path, hid_t file, const struct mv_plan *plan, const struct mv_schema *schema,
+                            const struct mv_unit *units, int64_t unit_count, void **scratch)
+{
+  hid_t access = mv_hdf5_access();
+  hid_t shard = H5Fopen(path, H5F_ACC_RDONLY, access);
+  enum fate fate = shard >= 0 ? COPIED : SOURCE_BAD;
+  for (int64_t u = 0; u < unit_count && fate == COPIED; u++) {
+    char name[32];
+    int64_t first, count;
+    int entry = mv_plan_entry(plan, (int)units[u].cell), point = mv_plan_point(plan, (int)units[u].cell);
+    snprintf(name, sizeof name, "%lld", (long long)u);
+    mv_dataset_rows(plan, &units[u], &first, &count);
+    hid_t group = H5Gopen2(shard, name, H5P_DEFAULT);
+    fate = group >= 0 ? COPIED : SOURCE_BAD;
+    for (int k = 0; k < schema->count && fate == COPIED; k++)
+      if (schema->dataset[k].entry == entry)
+        fate = row_copy(group, file, &schema->dataset[k], point, first, count, scratch);
+    H5Gclose(group);
+  }
+  H5Fclose(shard);
+  H5Pclose(access);
+  return fate;
+}
+
+static bool room_for(const char *folder, const struct mv_schema *schema)
+{
+  struct statvfs disk;
+  double need = 1 << 20;
+  for (int k = 0; k < schema->count; k++)
+    need +=
+        4096 + 1.02 * (double)mv_dataset_elements(&schema->dataset[k]) * (double)mv_type_bytes(schema->dataset[k].type);
+  if (statvfs(folder, &disk) != 0 || (double)disk.f_bavail * (double)disk.f_frsize >= need)
+    return true;
+  mv_store_say("%s: results.h5 needs about %.0f MB and %.0f MB are free; make room and run the same command again",
+               folder, need / 1e6, (double)disk.f_bavail * (double)disk.f_frsize / 1e6);
+  return false;
+}
+
+int mv_results_write(const char *path, const char *shards, const struct mv_plan *plan, const struct mv_schema *schema,
+                     const struct mv_manifest *manifest)
+{
+  mv_hdf5_start();
+  if (!room_for(shards, schema))
+    return MV_EXIT_IO;
+  void *scratch = NULL;
+  hid_t access = mv_hdf5_access(), creation = H5Pcreate(H5P_FILE_CREATE);
+  H5Pset_link_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  H5Pset_attr_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  *reason = 0;
+  hid_t file = H5Fcreate(path, H5F_ACC_EXCL, creation, access);
+  enum fate fate = file >= 0 && tables_create(file, plan->job, schema) ? COPIED : TARGET_BAD;
+  for (int64_t s = 0; s < manifest->shards && fate == COPIED; s++) {
+    const struct mv_shard *shard = &manifest->shard[s];
+    char name[4096];
+    snprintf(name, sizeof name, "%s/%s", shards, shard->name);
+    fate = shard_copy(name, file, plan, schema, manifest->unit + shard->first_unit, shard->units, &scratch);
+    if (fate == SOURCE_BAD)
+      mv_store_say("%s: cannot be read: %s; run the same command again to compute its samples again", name, reason);
+  }
+  if (fate == COPIED && H5Fflush(file, H5F_SCOPE_GLOBAL) < 0)
+    fate = TARGET_BAD;
+  if (file >= 0 && H5Fclose(file) < 0 && fate == COPIED)
+    fate = TARGET_BAD;
+  if (fate == TARGET_BAD)
+    mv_store_say("%s: cannot be written: %s", path, reason);
+  H5Pclose(creation);
+  H5Pclose(access);
+  free(scratch);
+  return fate == COPIED ? MV_EXIT_OK : fate == SOURCE_BAD ? MV_EXIT_DATA : MV_EXIT_IO;
+}

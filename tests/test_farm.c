@@ -1,0 +1,171 @@
+/* test_farm.c - the farm under real messages: a plain MPI program, run by test_farm.sh with 1 to 4 ranks.
+ *
+ * Units are numbered; a result holds its unit's number and a pattern that only its compute could have made. Rank 0 checks that
+ * every unit that it handed out comes back exactly once, and gathers what each rank has computed. Prints TAP-like lines.
+ */
+#include <assert.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "metavar/farm.h"
+
+struct unit {
+  int64_t id, microseconds, words;
+};
+
+struct world {
+  struct mv_comm *comm;
+  int64_t units, handed, taken; /* to hand out, handed out, done() calls */
+  int64_t quit_done, quit_tick; /* give up in this done() call or after so many units; -1: never */
+  int64_t microseconds, words;  /* of the longest unit; size of the largest result */
+  int *seen;                    /* [units] done() calls of each */
+  bool wrong, over;             /* a bad result; work handed out after giving up */
+  int64_t computed;             /* on this rank */
+};
+
+static void work(int64_t microseconds)
+{
+  struct timespec t = {0, microseconds * 1000};
+  nanosleep(&t, NULL);
+}
+
+static uint64_t pattern(int64_t id, int64_t word)
+{
+  return ((uint64_t)id + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)word * UINT64_C(0xbf58476d1ce4e5b9);
+}
+
+static bool next(void *self, void *unit)
+{
+  struct world *w = self;
+  if (w->handed == w->units) {
+    return false;
+  }
+  w->over |= (w->quit_done >= 0 && w->taken > w->quit_done) || (w->quit_tick >= 0 && w->handed > w->quit_tick + 1000);
+  int64_t id = w->handed++;
+  struct unit u = {id, w->microseconds ? (id * 7919) % w->microseconds : 0, w->words ? (id * 104729) % w->words : 0};
+  memcpy(unit, &u, sizeof u);
+  return true;
+}
+
+static size_t compute(void *self, const void *unit, void **result, size_t *capacity)
+{
+  struct world *w = self;
+  struct unit u;
+  memcpy(&u, unit, sizeof u);
+  work(u.microseconds);
+  size_t size = (size_t)(u.words + 1) * 8;
+  if (*capacity < size) {
+    free(*result);
+    *result = malloc(*capacity = size);
+    assert(*result);
+  }
+  uint64_t *out = *result;
+  out[0] = (uint64_t)u.id;
+  for (int64_t i = 1; i <= u.words; i++) {
+    out[i] = pattern(u.id, i);
+  }
+  w->computed++;
+  return size;
+}
+
+static bool done(void *self, const void *result, size_t size)
+{
+  struct world *w = self;
+  const uint64_t *in = result;
+  int64_t id = (int64_t)in[0], words = (int64_t)size / 8 - 1;
+  w->wrong |= id < 0 || id >= w->handed || words != (w->words ? (id * 104729) % w->words : 0);
+  if (!w->wrong) {
+    w->seen[id]++;
+    for (int64_t i = 1; i <= words; i++) {
+      w->wrong |= in[i] != pattern(id, i);
+    }
+  }
+  return w->taken++ != w->quit_done;
+}
+
+static bool tick(void *self)
+{
+  struct world *w = self;
+  return w->quit_tick < 0 || w->handed < w->quit_tick;
+}
+
+static int failures;
+
+static void report(struct mv_comm *comm, bool ok, const char *name)
+{
+  if (mv_comm_rank(comm) == 0) {
+    printf("%sok %s (%d ranks)\n", ok ? "" : "not ", name, mv_comm_size(comm));
+    failures += !ok;
+  }
+}
+
+/* Runs one farm and checks what must hold in every case. Returns how many units were handed out. */
+static void trial(struct mv_comm *comm, const char *name, struct world w, bool master_computes)
+{
+  w.comm = comm;
+  w.seen = calloc((size_t)w.units + 1, sizeof *w.seen);
+  assert(w.seen);
+  struct mv_farm farm = {&w, next, done, tick, sizeof(struct unit), compute, master_computes};
+  bool complete = mv_farm_run(comm, &farm), all = complete;
+  int64_t computed[64], sum = 0;
+  mv_comm_gather(comm, &w.computed, sizeof w.computed, computed);
+  mv_comm_share(comm, &all, sizeof all);
+  bool ok = !w.wrong && !w.over;
+  if (mv_comm_rank(comm) == 0) {
+    int64_t seen = 0;
+    for (int64_t i = 0; i < w.units; i++) {
+      ok &= w.seen[i] <= 1;
+      seen += w.seen[i];
+    }
+    for (int i = 0; i < mv_comm_size(comm); i++) {
+      sum += computed[i];
+    }
+    bool gave_up = w.quit_done >= 0 || w.quit_tick >= 0;
+    ok &= sum == w.handed && seen == w.taken;                         /* nothing lost under way */
+    ok &= w.taken == (w.quit_done >= 0 ? w.quit_done + 1 : w.handed); /* and nothing after a failed done() */
+    ok &= complete == !gave_up && (complete ? w.handed == w.units : w.units < 1000 || w.handed < w.units);
+    ok &= mv_comm_size(comm) == 1 || master_computes || computed[0] == 0;
+    for (int i = 1; i < mv_comm_size(comm) && w.units >= 100 && !gave_up; i++) {
+      ok &= computed[i] > 0; /* everybody works */
+    }
+  }
+  bool everywhere[64] = {false}, mine = all == complete;
+  mv_comm_gather(comm, &mine, sizeof mine, everywhere);
+  for (int i = 0; i < mv_comm_size(comm) && mv_comm_rank(comm) == 0; i++) {
+    ok &= everywhere[i];
+  }
+  report(comm, ok, name);
+  free(w.seen);
+}
+
+int main(int argc, char **argv)
+{
+  struct mv_comm *comm = mv_comm_start(&argc, &argv);
+  assert(mv_comm_size(comm) <= 64);
+  for (int master = 0; master <= 1; master++) {
+    trial(comm, "no units", (struct world){.quit_done = -1, .quit_tick = -1}, master);
+    trial(comm, "one unit", (struct world){.units = 1, .quit_done = -1, .quit_tick = -1}, master);
+    trial(comm, "fewer units than places",
+          (struct world){.units = 3, .quit_done = -1, .quit_tick = -1, .microseconds = 5000}, master);
+    trial(comm, "many tiny units", (struct world){.units = 20000, .quit_done = -1, .quit_tick = -1}, master);
+    trial(comm, "variable work",
+          (struct world){.units = 300, .quit_done = -1, .quit_tick = -1, .microseconds = 5000, .words = 300}, master);
+    trial(comm, "large results",
+          (struct world){.units = 40, .quit_done = -1, .quit_tick = -1, .words = 900000, .microseconds = 1000}, master);
+    trial(comm, "done gives up at once",
+          (struct world){.units = 1000, .quit_done = 0, .quit_tick = -1, .microseconds = 1000}, master);
+    trial(comm, "done gives up midway",
+          (struct world){.units = 1000, .quit_done = 100, .quit_tick = -1, .microseconds = 1000, .words = 50000},
+          master);
+    trial(comm, "done gives up at the last result", (struct world){.units = 20, .quit_done = 19, .quit_tick = -1},
+          master);
+    trial(comm, "tick gives up at once", (struct world){.units = 1000, .quit_done = -1, .quit_tick = 0}, master);
+    trial(comm, "tick gives up midway",
+          (struct world){.units = 100000, .quit_done = -1, .quit_tick = 50, .microseconds = 3000}, master);
+  }
+  mv_comm_share(comm, &failures, sizeof failures);
+  return mv_comm_stop(comm, failures ? EXIT_FAILURE : EXIT_SUCCESS);
+}

@@ -1,0 +1,233 @@
+/* test_schedule.c - units cover what is missing, exactly once, in whole blocks, longest first. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "metavar/sample.h"
+#include "metavar/schedule.h"
+
+#define POINTS        3
+#define ENTRIES       2
+#define SAMPLES_TOTAL 1003 /* entry 0 stores samples, */
+#define MOMENTS_TOTAL 1050 /* entry 1 moments in blocks of 100 */
+#define BLOCK         100
+
+struct fake {
+  struct mv_job job;
+  struct mv_entry entries[ENTRIES];
+  struct mv_layout layout[ENTRIES];
+  struct mv_plan plan;
+};
+
+static void make_fake(struct fake *f)
+{
+  memset(f, 0, sizeof *f);
+  f->entries[0] = (struct mv_entry){.replicates = SAMPLES_TOTAL, .store = MV_STORE_SAMPLES};
+  f->entries[1] = (struct mv_entry){.replicates = MOMENTS_TOTAL, .store = MV_STORE_MOMENTS};
+  for (int e = 0; e < ENTRIES; e++) {
+    f->layout[e] = (struct mv_layout){.values = 10, .moments = 9, .pairs = 45, .vectors = 2};
+  }
+  f->job.points = POINTS;
+  f->job.entry_count = ENTRIES;
+  f->job.entries = f->entries;
+  f->job.block = BLOCK;
+  f->plan = (struct mv_plan){.job = &f->job, .layout = f->layout, .cells = POINTS * ENTRIES};
+}
+
+static int64_t replicates_of(const struct fake *f, int64_t cell)
+{
+  return f->entries[mv_plan_entry(&f->plan, (int)cell)].replicates;
+}
+
+/* Hands out everything and checks each unit; cover[cell][replicate] counts. Returns the number of units. */
+static int64_t drain(const struct fake *f, struct mv_schedule *s, const double *seconds, int8_t *cover)
+{
+  struct mv_unit unit, last = {0};
+  double last_seconds = 0;
+  int64_t units = 0;
+  while (mv_schedule_next(s, &unit)) {
+    assert_true(mv_unit_fits(&f->plan, &unit));
+    double time = (double)unit.count * seconds[mv_plan_entry(&f->plan, (int)unit.cell)];
+    if (units > 0) {
+      assert_true(time <= last_seconds);
+      if (time == last_seconds) {
+        assert_true(unit.cell > last.cell || (unit.cell == last.cell && unit.first > last.first));
+      }
+    }
+    for (int64_t r = unit.first; r < unit.first + unit.count; r++) {
+      cover[unit.cell * 2000 + r]++;
+    }
+    last = unit;
+    last_seconds = time;
+    units++;
+  }
+  assert_false(mv_schedule_next(s, &unit));
+  assert_int_equal(units, mv_schedule_units(s));
+  return units;
+}
+
+static int8_t *new_cover(void)
+{
+  int8_t *cover = calloc(POINTS * ENTRIES * 2000, 1);
+  assert_non_null(cover);
+  return cover;
+}
+
+static const double even[ENTRIES] = {1e-3, 1e-3}, uneven[ENTRIES] = {3.7e-4, 2.9e-2};
+
+static void everything_once(void **state)
+{
+  (void)state;
+  struct fake f;
+  make_fake(&f);
+  const int64_t units[] = {0, 1, 7, 64, 100, 130, 5000};
+  for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+    for (int ranks = 1; ranks <= 9; ranks += 4) {
+      f.job.unit = units[u];
+      int8_t *cover = new_cover();
+      struct mv_schedule *s = mv_schedule_create(&f.plan);
+      assert_int_equal(mv_schedule_samples(s), POINTS * (SAMPLES_TOTAL + MOMENTS_TOTAL));
+      mv_schedule_cut(s, uneven, ranks);
+      drain(&f, s, uneven, cover);
+      for (int64_t cell = 0; cell < POINTS * ENTRIES; cell++) {
+        for (int64_t r = 0; r < 2000; r++) {
+          assert_int_equal(cover[cell * 2000 + r], r < replicates_of(&f, cell));
+        }
+      }
+      mv_schedule_free(s);
+      free(cover);
+    }
+  }
+}
+
+/* Random committed units, overlapping and in any order: just the rest is handed out. */
+static void only_what_is_missing(void **state)
+{
+  (void)state;
+  struct fake f;
+  make_fake(&f);
+  srand(1);
+  for (int trial = 0; trial < 200; trial++) {
+    int8_t *cover = new_cover(), *known = new_cover();
+    struct mv_schedule *s = mv_schedule_create(&f.plan);
+    int marks = trial == 0 ? 0 : rand() % 300;
+    for (int i = 0; i < marks; i++) {
+      struct mv_unit unit = {rand() % (POINTS * ENTRIES), 0, 0};
+      int64_t replicates = replicates_of(&f, unit.cell);
+      if (unit.cell >= POINTS) {
+        unit.first = rand() % 11 * BLOCK;
+        unit.count = BLOCK * (1 + rand() % 3);
+        unit.count = unit.first + unit.count > replicates ? replicates - unit.first : unit.count;
+      } else {
+        unit.first = rand() % replicates;
+        unit.count = 1 + rand() % (replicates - unit.first < 20 ? replicates - unit.first : 20);
+      }
+      mv_schedule_mark(s, &unit);
+      memset(known + unit.cell * 2000 + unit.first, 1, (size_t)unit.count);
+    }
+    int64_t missing = 0;
+    for (int64_t cell = 0; cell < POINTS * ENTRIES; cell++) {
+      for (int64_t r = 0; r < replicates_of(&f, cell); r++) {
+        missing += !known[cell * 2000 + r];
+      }
+    }
+    assert_int_equal(mv_schedule_samples(s), missing);
+    mv_schedule_cut(s, uneven, 2);
+    drain(&f, s, uneven, cover);
+    for (int64_t cell = 0; cell < POINTS * ENTRIES; cell++) {
+      for (int64_t r = 0; r < replicates_of(&f, cell); r++) {
+        assert_int_equal(cover[cell * 2000 + r] + known[cell * 2000 + r], 1);
+      }
+    }
+    mv_schedule_free(s);
+    free(cover);
+    free(known);
+  }
+}
+
+static int64_t missing_after(const struct fake *f, struct mv_unit committed)
+{
+  struct mv_schedule *s = mv_schedule_create(&f->plan);
+  mv_schedule_mark(s, &committed);
+  int64_t all = POINTS * (f->entries[0].replicates + f->entries[1].replicates), missing = mv_schedule_samples(s);
+  mv_schedule_free(s);
+  return all - missing; /* what counted */
+}
+
+/* A block that was the last and short must be made again when replicates are added, and the other way round. */
+static void replicates_changed(void **state)
+{
+  (void)state;
+  struct fake f;
+  make_fake(&f);
+  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 1000, 50}), 50);
+  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 900, 150}), 150);
+  f.entries[1].replicates = 2000;
+  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 1000, 50}), 0);
+  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 900, 150}), 100);
+  f.entries[1].replicates = 950;
+  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 800, 250}), 100);
+  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 1000, 50}), 0);
+  f.entries[0].replicates = 500;
+  assert_int_equal(missing_after(&f, (struct mv_unit){0, 490, 100}), 10);
+  assert_int_equal(missing_after(&f, (struct mv_unit){0, 600, 100}), 0);
+}
+
+static void sizes(void **state)
+{
+  (void)state;
+  struct fake f;
+  make_fake(&f);
+  int8_t *cover = new_cover();
+  struct mv_unit unit;
+
+  /* slow replicates: one lane group, one block */
+  const double slow[ENTRIES] = {10, 10};
+  struct mv_schedule *s = mv_schedule_create(&f.plan);
+  mv_schedule_cut(s, slow, 4);
+  assert_int_equal(drain(&f, s, slow, cover), POINTS * (126 + 11));
+  mv_schedule_free(s);
+
+  /* fast ones: still 8 units a rank */
+  const double fast[ENTRIES] = {1e-9, 1e-9};
+  f.entries[1].replicates = 100 * BLOCK;
+  s = mv_schedule_create(&f.plan);
+  mv_schedule_cut(s, fast, 4);
+  assert_true(mv_schedule_units(s) >= 32);
+  assert_true(mv_schedule_units(s) < 64);
+  mv_schedule_free(s);
+
+  /* half a second to a second each where there is enough work */
+  f.entries[0].replicates = 1000000;
+  s = mv_schedule_create(&f.plan);
+  mv_schedule_cut(s, even, 4);
+  assert_true(mv_schedule_next(s, &unit));
+  assert_in_range(unit.count, 500, 1000);
+  mv_schedule_free(s);
+
+  /* a result stays small whatever the job asks for */
+  f.entries[0].replicates = INT64_C(100000000000);
+  f.job.unit = INT64_C(50000000000);
+  s = mv_schedule_create(&f.plan);
+  mv_schedule_cut(s, even, 4);
+  while (mv_schedule_next(s, &unit) && unit.cell < POINTS) {
+    assert_true(mv_result_bytes(&f.plan, &unit) < (size_t)65 << 20);
+  }
+  mv_schedule_free(s);
+  free(cover);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(everything_once),
+      cmocka_unit_test(only_what_is_missing),
+      cmocka_unit_test(replicates_changed),
+      cmocka_unit_test(sizes),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

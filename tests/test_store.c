@@ -1,0 +1,680 @@
+/* test_store.c - the run directory and results.h5: what goes in comes out, whatever the order; damage is found; nobody's files are
+ * touched. */
+#define _GNU_SOURCE /* memmem */
+#include "store_fake.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "metavar/store.h"
+
+/* --- scratch space, captured messages -------------------------------------------------------------------- */
+
+static char scratch[] = "/tmp/metavar-store-XXXXXX";
+
+static const char *in_scratch(const char *name)
+{
+  static char path[4][256];
+  static int turn;
+  turn = (turn + 1) % 4;
+  snprintf(path[turn], sizeof path[turn], "%s/%s", scratch, name);
+  return path[turn];
+}
+
+static void shell(const char *format, ...)
+{
+  char command[2000];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(command, sizeof command, format, arguments);
+  va_end(arguments);
+  assert_int_equal(system(command), 0);
+}
+
+/* What a command prints; malloc'ed. */
+static char *shell_text(const char *command)
+{
+  char *text = mv_memory_take(1 << 16, 1);
+  FILE *pipe = popen(command, "r");
+  assert_non_null(pipe);
+  size_t n = fread(text, 1, (1 << 16) - 1, pipe);
+  text[n] = 0;
+  assert_int_equal(pclose(pipe), 0);
+  return text;
+}
+
+static int real_stderr = -1;
+static void capture(void)
+{
+  fflush(stderr);
+  real_stderr = dup(2);
+  int fd = open(in_scratch("stderr"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  dup2(fd, 2);
+  close(fd);
+}
+
+/* Ends the capture; the messages must hold this text, or be empty for "". */
+static void expect_message(const char *part)
+{
+  char text[4000];
+  fflush(stderr);
+  dup2(real_stderr, 2);
+  close(real_stderr);
+  FILE *file = fopen(in_scratch("stderr"), "r");
+  text[fread(text, 1, sizeof text - 1, file)] = 0;
+  fclose(file);
+  if (*part ? !strstr(text, part) : *text != 0)
+    fail_msg("expected a message with \"%s\", got \"%s\"", part, text);
+}
+
+/* --- runs ------------------------------------------------------------------------------------------------- */
+
+struct rig {
+  struct mv_job *job;
+  struct mv_plan *plan;
+  struct mv_worker *worker;
+  struct mv_store *store;
+  char path[256];
+};
+
+static void rig_open(struct rig *rig, const char *name, int block, int unit)
+{
+  int code;
+  rig->job = fake_job(block, unit, 5);
+  rig->plan = mv_plan_make(rig->job);
+  rig->worker = mv_worker_create(rig->plan);
+  snprintf(rig->path, sizeof rig->path, "%s", in_scratch(name));
+  rig->store = mv_store_open(rig->path, rig->plan, &code);
+  assert_int_equal(code, MV_EXIT_OK);
+  assert_non_null(rig->store);
+}
+
+static void rig_close(struct rig *rig)
+{
+  mv_store_close(rig->store);
+  mv_worker_free(rig->worker);
+  mv_plan_free(rig->plan);
+  mv_job_free(rig->job);
+}
+
+static int rig_add(struct rig *rig, const struct mv_unit *unit)
+{
+  size_t bytes = mv_result_bytes(rig->plan, unit);
+  void *result = mv_memory_take(bytes, 1);
+  mv_worker_compute(rig->worker, unit, result);
+  int code = mv_store_add(rig->store, result, bytes);
+  free(result);
+  return code;
+}
+
+/* All units of a job, cut to `size` replicates (moments: whole blocks). */
+static int cut(const struct mv_plan *plan, int64_t size, struct mv_unit *units)
+{
+  int count = 0;
+  for (int cell = 0; cell < plan->cells; cell++) {
+    const struct mv_entry *e = &plan->job->entries[mv_plan_entry(plan, cell)];
+    int64_t step =
+        e->store == MV_STORE_MOMENTS ? (size + plan->job->block - 1) / plan->job->block * plan->job->block : size;
+    for (int64_t first = 0; first < e->replicates; first += step)
+      units[count++] = (struct mv_unit){cell, first, step < e->replicates - first ? step : e->replicates - first};
+  }
+  return count;
+}
+
+static void shuffle(struct mv_unit *units, int count, unsigned seed)
+{
+  for (int k = count - 1; k > 0; k--) {
+    seed = seed * 1664525u + 1013904223u;
+    int other = (int)(seed >> 8) % (k + 1);
+    struct mv_unit unit = units[k];
+    units[k] = units[other], units[other] = unit;
+  }
+}
+
+static struct mv_unit units[4000];
+
+/* A whole run: units of this size, in this order, a commit after every `per_shard`. */
+static void rig_fill(struct rig *rig, int64_t size, unsigned seed, int per_shard)
+{
+  int count = cut(rig->plan, size, units);
+  if (seed)
+    shuffle(units, count, seed);
+  for (int k = 0; k < count; k++) {
+    assert_int_equal(rig_add(rig, &units[k]), MV_EXIT_OK);
+    if (k % per_shard == per_shard - 1)
+      assert_int_equal(mv_store_commit(rig->store), MV_EXIT_OK);
+  }
+}
+
+static void count_samples(void *self, const struct mv_unit *unit) { *(int64_t *)self += unit->count; }
+static int64_t committed(const struct mv_store *store)
+{
+  int64_t samples = 0;
+  mv_store_committed(store, count_samples, &samples);
+  return samples;
+}
+
+enum { TOTAL = 6 * (101 + 101 + 37) };
+
+/* Computes what the store lacks. */
+struct have {
+  const struct mv_plan *plan;
+  bool *sample; /* [cell][128] */
+};
+static void mark(void *self, const struct mv_unit *unit)
+{
+  struct have *have = self;
+  for (int64_t r = 0; r < unit->count; r++)
+    have->sample[unit->cell * 128 + unit->first + r] = true;
+}
+static void rig_repair(struct rig *rig, int64_t size)
+{
+  struct have have = {rig->plan, mv_memory_take((size_t)rig->plan->cells * 128, sizeof(bool))};
+  mv_store_committed(rig->store, mark, &have);
+  int count = cut(rig->plan, size, units);
+  for (int k = 0; k < count; k++)
+    if (!have.sample[units[k].cell * 128 + units[k].first])
+      assert_int_equal(rig_add(rig, &units[k]), MV_EXIT_OK);
+  free(have.sample);
+}
+
+static void digest_of(const char *path, char hex[33]) { assert_int_equal(mv_results_digest(path, hex), MV_EXIT_OK); }
+
+/* --- what goes in comes out ------------------------------------------------------------------------------ */
+
+static void test_same_digest(void **state)
+{
+  (void)state;
+  static const struct {
+    int64_t size;
+    unsigned seed;
+    int per_shard, unit;
+  } way[] = {{16, 0, 1000, 0}, {16, 7, 5, 0}, {48, 3, 1, 3}, {101, 11, 4, 0}};
+  char first[33], hex[33], name[32];
+  for (size_t k = 0; k < sizeof way / sizeof *way; k++) {
+    struct rig rig;
+    snprintf(name, sizeof name, "digest%zu", k);
+    rig_open(&rig, name, 16, way[k].unit);
+    rig_fill(&rig, way[k].size, way[k].seed, way[k].per_shard);
+    assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+    assert_int_equal(committed(rig.store), TOTAL);
+    digest_of(rig.path, k ? hex : first);
+    if (k)
+      assert_string_equal(hex, first);
+    rig_close(&rig);
+  }
+  struct rig other; /* a single number that differs shows */
+  int code;
+  other.job = fake_job(16, 0, 6);
+  other.job->eta[0] = 1.25;
+  other.plan = mv_plan_make(other.job);
+  other.worker = mv_worker_create(other.plan);
+  other.store = mv_store_open(in_scratch("digest_other"), other.plan, &code);
+  rig_fill(&other, 16, 0, 1000);
+  assert_int_equal(mv_store_finalize(other.store), MV_EXIT_OK);
+  digest_of(in_scratch("digest_other"), hex);
+  assert_string_not_equal(hex, first);
+  rig_close(&other);
+}
+
+struct check {
+  const struct mv_plan *plan;
+  int cell;
+  int64_t blocks, nonfinite;
+};
+
+/* One block of one cell against the function itself. */
+static void check_block(void *self, const struct mv_moments *got)
+{
+  struct check *check = self;
+  const struct mv_job *job = check->plan->job;
+  int e = mv_plan_entry(check->plan, check->cell);
+  const struct mv_layout *l = &check->plan->layout[e];
+  int64_t first = got->block * job->block, left = job->entries[e].replicates - first, finite;
+  int64_t count = left < job->block ? left : job->block;
+  double *rows = mv_memory_take((size_t)(count * l->values), 8), *mean = mv_memory_take((size_t)l->moments, 8);
+  double *comoment = mv_memory_take((size_t)l->pairs, 8);
+  assert_int_equal(got->block, check->blocks);
+  for (int64_t r = 0; r < count; r++)
+    expected_row(check->plan, check->cell, first + r, rows + r * l->values);
+  direct_moments(l, rows, count, &finite, mean, comoment);
+  assert_int_equal(got->count, finite);
+  assert_int_equal(got->nonfinite, count - finite);
+  assert_same_bits(got->mean, mean, (size_t)l->moments * 8);
+  assert_same_bits(got->comoment, comoment, (size_t)l->pairs * 8);
+  for (int64_t v = 0; v < l->vectors; v++) { /* the largest of all, from the samples */
+    double most = -1;
+    int64_t id = -1;
+    for (int64_t r = 0; r < count; r++) {
+      const double *x = rows + r * l->values + l->vector[v][0], *y = rows + r * l->values + l->vector[v][1];
+      double a = x[0] + (l->vector[v][1] < 0 ? 0 : y[0]), b = x[1] + (l->vector[v][1] < 0 ? 0 : y[1]);
+      if (row_is_finite(l, rows + r * l->values) && a * a + b * b > most)
+        most = a * a + b * b, id = first + r;
+    }
+    assert_true(got->largest[v * MV_LARGEST] == most);
+    assert_int_equal(got->largest_id[v * MV_LARGEST], id);
+  }
+  check->blocks++;
+  check->nonfinite += got->nonfinite;
+  free(rows), free(mean), free(comoment);
+}
+
+/* With blocks of one replicate the mean is the sample itself; with 16 it is statistics. */
+static void test_values(void **state)
+{
+  (void)state;
+  for (int block = 1; block <= 16; block += 15) {
+    struct rig rig;
+    rig_open(&rig, block == 1 ? "values1" : "values16", block, 0);
+    rig_fill(&rig, 23, 5, 7);
+    assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+    int code;
+    struct mv_results *results = mv_results_open(rig.path, &code);
+    assert_non_null(results);
+    int64_t nonfinite = 0;
+    for (int cell = 0; cell < rig.plan->cells; cell++) {
+      struct check check = {rig.plan, cell, 0, 0};
+      assert_int_equal(mv_results_blocks(results, cell, check_block, &check), MV_EXIT_OK);
+      int64_t n = rig.job->entries[mv_plan_entry(rig.plan, cell)].replicates;
+      assert_int_equal(check.blocks, (n + block - 1) / block);
+      nonfinite += check.nonfinite;
+    }
+    assert_true(nonfinite > 0);
+    struct mv_progress progress;
+    assert_int_equal(mv_store_progress(rig.path, &progress), MV_EXIT_OK);
+    assert_int_equal(progress.nonfinite, nonfinite);
+    mv_results_close(results);
+    rig_close(&rig);
+  }
+}
+
+/* What only other programs see: notes, coordinates, status, labels. */
+static void test_other_readers(void **state)
+{
+  (void)state;
+  if (system("/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null") != 0) {
+    print_message("no python3-h5py here: notes and labels not checked\n");
+    skip();
+  }
+  shell("/usr/bin/python3 - %s <<'EOF'\n"
+        "import sys, h5py, numpy as np\n"
+        "f = h5py.File(sys.argv[1], 'r')\n"
+        "g, r = f['waves'], np.arange(101)\n"
+        "assert (g['replicate'][:] == r).all() and (g['task_instance'][:] == r // 6).all()\n"
+        "assert (g['lifetime'][:] == r // 2 %% 3).all() and (g['perturbation'][:] == r %% 2).all()\n"
+        "s = r // 6 + r // 2 %% 3 + r %% 6\n"
+        "assert g['window_start'].dtype == 'int64' and g['window_start'].shape == (6, 101, 2)\n"
+        "assert (g['window_start'][:] == np.stack([s %% 7, s %% 8], -1)[None]).all()\n"
+        "bad = ~np.isfinite(g['direct'][:]).all(axis=(2, 3, 4))\n"
+        "assert bad.any() and (g['status'][:] == bad).all() and g['status'].dtype == 'int8'\n"
+        "assert (g['cost'][:] == g['cost_primal'][:] + g['cost_tangent'][:]).all() and g['cost'].shape == (2, 2)\n"
+        "m = f['sums']\n"
+        "v = [x.decode() for x in m['value'][:]]\n"
+        "assert v[1] == 'direct[truncation=2,hessian=pathwise,eta_1]' and v[-1] == 'objective', v\n"
+        "assert v[10] == 'correction[truncation=2,hessian=pathwise,meta_discount=0.5,eta_0]', v[10]\n"
+        "assert m['vector'][5].decode() == 'direct+correction[truncation=2,hessian=pathwise,meta_discount=0.5]'\n"
+        "assert (m['pair_row'][:] <= m['pair_col'][:]).all() and m['pair_col'][36] == 36 and m['pair_row'][37] == 1\n"
+        "assert (m['block'][:] == np.arange(7) * 16).all() and m['comoment'].shape == (6, 7, 703)\n"
+        "assert f['plain/cost'][()] == 30 and m['mean'].fletcher32 and not m['mean'].compression\n"
+        "assert m.attrs['meta_discount'] == b'[0, 0.5, 1]' and m.attrs['task_arms'] == b'3'\n"
+        "assert b'seed: 5' in f['provenance/job'][()] and len(f['provenance/manifest']) > 1\n"
+        "EOF",
+        in_scratch("values16/results.h5"));
+}
+
+/* --- stopping and going on ------------------------------------------------------------------------------- */
+
+static void test_resume(void **state)
+{
+  (void)state;
+  struct rig rig;
+  struct mv_progress progress;
+  char hex[33], whole[33];
+  rig_open(&rig, "resume", 16, 0);
+  assert_int_equal(mv_store_attempt(rig.store, &(struct mv_attempt){2, "a,b", NULL, 1e9, 0}), MV_EXIT_OK);
+  int count = cut(rig.plan, 16, units);
+  for (int k = 0; k < count / 2; k++)
+    assert_int_equal(rig_add(&rig, &units[k]), MV_EXIT_OK);
+  assert_int_equal(committed(rig.store), 0); /* too little, too soon */
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  int64_t half = committed(rig.store);
+  assert_true(half > 0 && half < TOTAL);
+  capture();
+  int code = mv_store_finalize(rig.store);
+  expect_message("samples are missing");
+  assert_int_equal(code, MV_EXIT_AGAIN);
+  rig_add(&rig, &units[count - 1]); /* never committed */
+  assert_int_equal(mv_store_attempt(rig.store, &(struct mv_attempt){2, "a,b", "stopped", 1e9, 1e9 + 60}), MV_EXIT_OK);
+  rig_close(&rig);
+
+  assert_int_equal(mv_store_progress(rig.path, &progress), MV_EXIT_OK);
+  assert_int_equal(progress.done, half);
+  assert_int_equal(progress.total, TOTAL);
+  assert_int_equal(progress.shards, 1);
+  assert_int_equal(progress.attempts, 1);
+  assert_false(progress.finished);
+  rig_open(&rig, "resume", 16, 3); /* `unit` may change */
+  assert_int_equal(committed(rig.store), half);
+  assert_int_equal(mv_store_attempt(rig.store, &(struct mv_attempt){1, "c", NULL, 2e9, 0}), MV_EXIT_OK);
+  rig_repair(&rig, 16);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  rig_close(&rig);
+  assert_int_equal(mv_store_progress(rig.path, &progress), MV_EXIT_OK);
+  assert_int_equal(progress.done, TOTAL);
+  assert_int_equal(progress.attempts, 2);
+  assert_true(progress.finished);
+  digest_of(rig.path, hex);
+  digest_of(in_scratch("digest0"), whole);
+  assert_string_equal(hex, whole);
+  shell("grep -q '\"exit_reason\": \"stopped\"' %s/attempts/001.json && grep -q 2001-09-09T01:47:40Z "
+        "%s/attempts/001.json "
+        "&& grep -q '\"end\": null' %s/attempts/002.json",
+        rig.path, rig.path, rig.path);
+}
+
+/* Damages a finished run without its results, opens it, repairs it. */
+static void damage_and_repair(const char *name, const char *damage, const char *message)
+{
+  struct rig rig;
+  char hex[33], whole[33];
+  rig_open(&rig, name, 16, 0);
+  rig_fill(&rig, 16, 9, 20);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  rig_close(&rig);
+  shell("cd %s && %s && ls shards | wc -l > ../before", rig.path, damage);
+  capture();
+  rig_open(&rig, name, 16, 0);
+  expect_message(message);
+  int64_t left = committed(rig.store);
+  assert_true(left < TOTAL && left > TOTAL / 2);
+  rig_repair(&rig, 16);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  rig_close(&rig);
+  capture();
+  rig_open(&rig, name, 16, 0); /* what was appended after a torn line is whole */
+  expect_message(message);
+  assert_int_equal(committed(rig.store), TOTAL);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  digest_of(rig.path, hex);
+  digest_of(in_scratch("digest0"), whole);
+  assert_string_equal(hex, whole);
+  shell("test $(ls %s/shards | wc -l) -gt $(cat %s)", rig.path,
+        in_scratch("before")); /* nothing was deleted or replaced */
+  rig_close(&rig);
+}
+
+static void test_damage(void **state)
+{
+  (void)state;
+  damage_and_repair("torn", "truncate -s -20 manifest.jsonl", "manifest.jsonl:6: damaged line");
+  damage_and_repair("wrong", "sed -i '2s/\"bytes\":/\"bytez\":/' manifest.jsonl", "manifest.jsonl:2: damaged line");
+  damage_and_repair("crc", "sed -i '2s/\\[3,/[4,/' manifest.jsonl", "manifest.jsonl:2: damaged line");
+  damage_and_repair("gone", "rm shards/000003.h5", "000003.h5: No such file");
+  damage_and_repair("short", "truncate -s -1 shards/000001.h5", "000001.h5: has the wrong size");
+  damage_and_repair("flip", "printf x | dd of=shards/000002.h5 bs=1 seek=9000 conv=notrunc 2>/dev/null",
+                    "000002.h5: has changed");
+  damage_and_repair("stray", "cp shards/000002.h5 shards/000009.h5 && rm shards/000004.h5", "000004.h5: No such file");
+}
+
+/* --- refusals -------------------------------------------------------------------------------------------- */
+
+static void expect_refusal(const char *path, const struct mv_plan *plan, int code, const char *message)
+{
+  int got = -1;
+  capture();
+  struct mv_store *store = mv_store_open(path, plan, &got);
+  expect_message(message);
+  assert_null(store);
+  assert_int_equal(got, code);
+}
+
+static void test_other_job_refused(void **state)
+{
+  (void)state;
+  struct rig rig;
+  rig_open(&rig, "taken", 16, 0);
+  rig_fill(&rig, 16, 0, 1000);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  rig_close(&rig);
+  char command[700];
+  snprintf(command, sizeof command, "find %s -printf '%%p %%s %%T@ %%C@\\n' | sort; cat %s/*.*", rig.path, rig.path);
+  char *before = shell_text(command);
+  struct mv_job *job = fake_job(16, 0, 6);
+  struct mv_plan *plan = mv_plan_make(job);
+  expect_refusal(rig.path, plan, MV_EXIT_JOB, "there: seed: 5\n  here:  seed: 6");
+  char *after = shell_text(command);
+  assert_string_equal(before, after);
+  assert_true(strlen(before) > 500);
+  free(before), free(after);
+  mv_plan_free(plan);
+  mv_job_free(job);
+}
+
+static void test_bad_places_refused(void **state)
+{
+  (void)state;
+  struct mv_job *job = fake_job(16, 0, 5);
+  struct mv_plan *plan = mv_plan_make(job);
+  shell(
+      "cd %s && mkdir foreign hollow && echo hi > foreign/thesis.tex && echo hi > afile && touch hollow/manifest.jsonl",
+      scratch);
+  shell("cd %s/hollow && echo '{}' >> manifest.jsonl", scratch);
+  expect_refusal(in_scratch("foreign"), plan, MV_EXIT_CREATE, "not empty, and not a run");
+  shell("test \"$(ls -A %s/foreign)\" = thesis.tex", scratch);
+  expect_refusal(in_scratch("hollow"), plan, MV_EXIT_CREATE, "not empty, and not a run");
+  expect_refusal(in_scratch("afile"), plan, MV_EXIT_CREATE, "Not a directory");
+  expect_refusal(in_scratch("no/where"), plan, MV_EXIT_CREATE, "create its parent first");
+  expect_refusal("", plan, MV_EXIT_CREATE, "empty");
+  strcpy(job->entries[2].label, "eta");
+  expect_refusal(in_scratch("label"), plan, MV_EXIT_JOB, "label 'eta'");
+  assert_int_not_equal(access(in_scratch("label"), F_OK), 0);
+  strcpy(job->entries[2].label, "plain");
+  shell("mkdir -p %s/begun/shards && echo name: > %s/begun/job.yaml.part", scratch,
+        scratch); /* a start that was killed */
+  int code;
+  struct mv_store *store = mv_store_open(in_scratch("begun//"), plan, &code);
+  assert_int_equal(code, MV_EXIT_OK);
+  mv_store_close(store);
+  shell("cd %s/begun && test -f resolved.yaml && test -f README.txt && grep -q 'seed: 5' job.yaml", scratch);
+  mv_plan_free(plan);
+  mv_job_free(job);
+}
+
+/* A disk that fills up: told once, exit code 74, what was committed stays, and the run goes on when there is room. */
+static void test_full_disk(void **state)
+{
+  (void)state;
+  char disk[256];
+  snprintf(disk, sizeof disk, "%s", in_scratch("disk"));
+  shell("mkdir %s", disk);
+  if (mount("none", disk, "tmpfs", 0, "size=1500k") != 0) {
+    print_message("cannot mount a small tmpfs here: a full disk is not tested\n");
+    skip();
+  }
+  struct rig rig;
+  char hex[33], whole[33];
+  int code = MV_EXIT_OK;
+  rig_open(&rig, "disk/run", 16, 0);
+  int count = cut(rig.plan, 16, units);
+  capture();
+  for (int k = 0; k < count && code == MV_EXIT_OK; k++) {
+    code = rig_add(&rig, &units[k]);
+    code = code == MV_EXIT_OK && k % 20 == 19 ? mv_store_commit(rig.store) : code;
+  }
+  expect_message("No space left on device");
+  assert_int_equal(code, MV_EXIT_IO);
+  int64_t safe = committed(rig.store);
+  assert_true(safe > 0);
+  rig_close(&rig);
+  shell("test -z \"$(ls %s/shards | grep part)\"", rig.path);
+  assert_int_equal(mount("none", disk, "tmpfs", MS_REMOUNT, "size=6m"), 0);
+  rig_open(&rig, "disk/run", 16, 0);
+  assert_int_equal(committed(rig.store), safe);
+  rig_repair(&rig, 16);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  shell("dd if=/dev/zero of=%s/ballast bs=1k count=6000 2>/dev/null || true", disk);
+  capture();
+  code = mv_store_finalize(rig.store);
+  expect_message("make room");
+  assert_int_equal(code, MV_EXIT_IO);
+  shell("test ! -e %s/results.h5 && test ! -e %s/results.h5.part", rig.path, rig.path);
+  shell("rm %s/ballast", disk);
+  assert_int_equal(mount("none", disk, "tmpfs", MS_REMOUNT, "size=16m"), 0);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  digest_of(rig.path, hex);
+  digest_of(in_scratch("digest0"), whole);
+  assert_string_equal(hex, whole);
+  rig_close(&rig);
+  assert_int_equal(umount(disk), 0);
+}
+
+/* Writing results.h5 fails half way, after the check for room: no file is left, and the next try succeeds. */
+static void test_write_fails(void **state)
+{
+  (void)state;
+  struct rig rig;
+  struct rlimit normal, small;
+  char hex[33], whole[33];
+  rig_open(&rig, "limit", 16, 0);
+  rig_fill(&rig, 16, 0, 1000);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  getrlimit(RLIMIT_FSIZE, &normal);
+  for (rlim_t bytes = 99999; bytes < 600000; bytes += 99999) {
+    small = (struct rlimit){bytes, normal.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    capture();
+    setrlimit(RLIMIT_FSIZE, &small);
+    int code = mv_store_finalize(rig.store);
+    setrlimit(RLIMIT_FSIZE, &normal);
+    assert_int_equal(code, MV_EXIT_IO);
+    expect_message("results.h5.part: cannot be written: ");
+    shell("test ! -e %s/results.h5 && test ! -e %s/results.h5.part", rig.path, rig.path);
+  }
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  digest_of(rig.path, hex);
+  digest_of(in_scratch("digest0"), whole);
+  assert_string_equal(hex, whole);
+  rig_close(&rig);
+}
+
+/* --- results that are not, or no longer ------------------------------------------------------------------ */
+
+static void refuse_results(const char *path, const char *message)
+{
+  int code = -1;
+  capture();
+  struct mv_results *results = mv_results_open(path, &code);
+  expect_message(message);
+  assert_null(results);
+  assert_int_equal(code, MV_EXIT_DATA);
+}
+
+static void ignore_block(void *self, const struct mv_moments *moments) { (void)self, (void)moments; }
+
+static void test_damaged_results(void **state)
+{
+  (void)state;
+  int code;
+  shell("cd %s && cp digest0/results.h5 copy.h5 && cp copy.h5 cut.h5 && truncate -s -1 cut.h5 && mkfifo pipe.h5 && : > "
+        "empty.h5",
+        scratch);
+  struct mv_results *results = mv_results_open(in_scratch("copy.h5"), &code); /* a file stands alone */
+  assert_non_null(results);
+  assert_int_equal(mv_results_job(results)->entry_count, 3);
+  assert_int_equal(mv_results_plan(results)->cells, 18);
+  mv_results_close(results);
+  refuse_results(in_scratch("cut.h5"), "cut.h5: not an HDF5 file, or damaged");
+  refuse_results(in_scratch("pipe.h5"), "not a regular file");
+  refuse_results(in_scratch("empty.h5"), "not an HDF5 file");
+  refuse_results(in_scratch("none.h5"), "No such file");
+  refuse_results(in_scratch("begun"), "the run is not finished");
+  refuse_results(in_scratch("digest0/shards/000001.h5"), "not a results file of metavar");
+  char hex[33];
+  capture();
+  assert_int_equal(mv_results_digest(in_scratch("cut.h5"), hex), MV_EXIT_DATA);
+  expect_message("damaged");
+}
+
+/* One bit of one number: found when it is read. */
+static void test_flipped_bit(void **state)
+{
+  (void)state;
+  struct mv_job *job = fake_job(16, 0, 5);
+  struct mv_plan *plan = mv_plan_make(job);
+  double *row = mv_memory_take((size_t)plan->layout[0].values, 8);
+  expected_row(plan, 2, 50, row);
+  FILE *file = fopen(in_scratch("copy.h5"), "r+");
+  static char bytes[8 << 20];
+  size_t size = fread(bytes, 1, sizeof bytes, file);
+  char *place = memmem(bytes, size, &row[3], 8);
+  assert_non_null(place);
+  fseek(file, place - bytes, SEEK_SET);
+  fputc(*place ^ 1, file);
+  fclose(file);
+  int code;
+  char hex[33];
+  struct mv_results *results = mv_results_open(in_scratch("copy.h5"), &code);
+  assert_non_null(results);
+  capture();
+  assert_int_equal(mv_results_blocks(results, 2, ignore_block, NULL), MV_EXIT_DATA);
+  expect_message("waves/direct cannot be read");
+  mv_results_close(results);
+  capture();
+  assert_int_equal(mv_results_digest(in_scratch("copy.h5"), hex), MV_EXIT_DATA);
+  expect_message("waves/direct cannot be read");
+  free(row);
+  mv_plan_free(plan);
+  mv_job_free(job);
+}
+
+static void test_progress_refuses(void **state)
+{
+  (void)state;
+  struct mv_progress progress;
+  capture();
+  assert_int_equal(mv_store_progress(in_scratch("foreign"), &progress), MV_EXIT_DATA);
+  expect_message("not a run of metavar");
+  capture();
+  assert_int_equal(mv_store_progress(in_scratch("none"), &progress), MV_EXIT_DATA);
+  expect_message("No such file");
+}
+
+static int setup(void **state)
+{
+  (void)state;
+  return mkdtemp(scratch) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+  (void)state;
+  char command[300];
+  umount(in_scratch("disk"));
+  if (getenv("METAVAR_KEEP")) { /* look at the files afterwards */
+    print_message("kept: %s\n", scratch);
+    return 0;
+  }
+  snprintf(command, sizeof command, "rm -rf -- %s", scratch);
+  return system(command);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_digest),
+                                     cmocka_unit_test(test_values),
+                                     cmocka_unit_test(test_other_readers),
+                                     cmocka_unit_test(test_resume),
+                                     cmocka_unit_test(test_damage),
+                                     cmocka_unit_test(test_other_job_refused),
+                                     cmocka_unit_test(test_bad_places_refused),
+                                     cmocka_unit_test(test_full_disk),
+                                     cmocka_unit_test(test_write_fails),
+                                     cmocka_unit_test(test_damaged_results),
+                                     cmocka_unit_test(test_flipped_bit),
+                                     cmocka_unit_test(test_progress_refuses)};
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
