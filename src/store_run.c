@@ -12,7 +12,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,7 +19,6 @@
 #include <unistd.h>
 
 #include "metavar/memory.h"
-#include "metavar/version.h"
 
 #define COMMIT_BYTES   (8 << 20) /* commit when this much has gathered, */
 #define COMMIT_SECONDS 10.0      /* or this much time has passed since the last commit */
@@ -237,41 +235,10 @@ void mv_store_close(struct mv_store *store)
 
 /* --- attempts -------------------------------------------------------------------------------------------- */
 
-static json_t *json_time(double seconds)
-{
-  char text[32];
-  time_t whole = (time_t)seconds;
-  struct tm parts;
-  if (seconds <= 0)
-    return json_null();
-  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&whole, &parts));
-  return json_string(text);
-}
-
-static json_t *json_slurm(void)
-{
-  static const char *const names[] = {"SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_NAME",
-                                      "SLURM_RESTART_COUNT"};
-  json_t *slurm = json_object();
-  for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-    json_t *value = json_string(getenv(names[k]) ? getenv(names[k]) : ""); /* NULL unless UTF-8 */
-    if (getenv(names[k]) && value)
-      json_object_set(slurm, names[k], value);
-    json_decref(value);
-  }
-  return slurm;
-}
-
 int mv_store_attempt(struct mv_store *store, const struct mv_attempt *attempt)
 {
   char name[64];
-  json_t *root =
-      json_pack("{s:i,s:i,s:s,s:o,s:s,s:s,s:o,s:o,s:s?}", "attempt", store->attempt, "ranks", attempt->ranks, "hosts",
-                attempt->hosts ? attempt->hosts : "", "slurm", json_slurm(), "version", mv_version_line(), "kernel",
-                store->plan->job->kernel->name, "start", json_time(attempt->start), "end", json_time(attempt->end),
-                "exit_reason", attempt->exit_reason);
-  char *text = json_dumps(root, JSON_INDENT(1));
-  json_decref(root);
+  char *text = mv_attempt_text(attempt, store->attempt, store->plan->job->kernel->name);
   snprintf(name, sizeof name, "attempts/%03d.json", store->attempt);
   bool fine = text && mv_file_write(store->run, name, text, strlen(text));
   if (!fine)

@@ -1,8 +1,11 @@
 /* store_internal.h - what the rooms of the store share. Nothing but src/store_*.c and their tests includes it.
  *
- *   store_run.c       the run directory: identity, attempts, gathering results, finishing
+ *   store_run.c       the run directory: identity, gathering results, finishing
+ *   store_attempt.c   the record of one start
+ *   store_progress.c  how far a run is
  *   store_manifest.c  which samples are committed
  *   store_schema.c    what results.h5 holds: names, types, shapes, axes
+ *   store_label.c     what the numbers of a flat array are called
  *   store_file.c      files: read whole, replace atomically, digest
  *   store_write.c     HDF5: shards, results.h5
  *   store_read.c      HDF5: results.h5 back into moments; its digest
@@ -120,6 +123,15 @@ const void *mv_dataset_gather(const struct mv_dataset *, const struct mv_plan *,
                               void **scratch);
 /* Rows [first, first + count) of axis 1 that a unit fills. */
 void mv_dataset_rows(const struct mv_plan *, const struct mv_unit *, int64_t *first, int64_t *count);
+
+/* Names of layout.moments values and of layout.vectors vectors, malloc'ed. */
+void mv_label_values(const struct mv_layout *, char **label);
+void mv_label_vectors(const struct mv_layout *, int meta, char **label);
+char *mv_text_copy(const char *);
+
+/* --- attempts ------------------------------------------------------------------------------------------- */
+
+char *mv_attempt_text(const struct mv_attempt *, int number, const char *kernel); /* malloc'ed */
 
 /* --- HDF5 ----------------------------------------------------------------------------------------------- */
 
