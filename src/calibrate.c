@@ -1,8 +1,9 @@
 /* calibrate.c - how long one replicate of each entry takes on this machine.
  *
- * Times the production worker on a few lane groups of the middle eta point. The worker runs on a copy of the job in which every entry
- * stores samples: a unit of moments is at least a block, which may be long. The results are thrown away, and no result depends
- * on the times: they only size and order units and predict core-hours.
+ * Times the production worker on a few lane groups of the middle eta point. The worker runs on a copy of the job in which
+ * every entry stores samples, because a unit of moments is at least a block, which may be long; the making of moments is
+ * timed on those samples. The results are thrown away, and no result depends on the times: they only size and order units
+ * and predict core-hours.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -15,8 +16,24 @@
 
 #define RESULT_BYTES (INT64_C(64) << 20) /* largest result of a timed unit */
 
+/* Makes the moments of a timed unit's samples, into memory of its own. */
+static void make_moments(const struct mv_plan *plan, const struct mv_layout *layout, const void *bytes, size_t size)
+{
+  struct mv_result r;
+  bool fits = mv_result_view(plan, bytes, size, &r);
+  assert(fits && "result of a timed unit");
+  size_t largest = (size_t)layout->vectors * MV_LARGEST;
+  double *out = mv_memory_take((size_t)(layout->moments + layout->pairs) + largest, sizeof *out);
+  int64_t finite, nonfinite, *ids = mv_memory_take(largest, sizeof *ids);
+  double *comoment = out + layout->moments;
+  mv_moments_make(layout, r.values, r.status, 0, r.head->unit.count, &finite, &nonfinite, out, comoment,
+                  comoment + layout->pairs, ids);
+  free(ids);
+  free(out);
+}
+
 /* Seconds per replicate of one entry: one lane group, then twice as many until they take `slice` seconds. */
-static double time_entry(struct mv_worker *worker, const struct mv_plan *plan, int entry, double slice)
+static double time_entry(struct mv_worker *worker, const struct mv_plan *plan, int entry, bool moments, double slice)
 {
   const struct mv_job *job = plan->job;
   struct mv_unit unit = {(int64_t)entry * job->points + job->points / 2, 0, MV_LANES_MAX};
@@ -28,6 +45,9 @@ static double time_entry(struct mv_worker *worker, const struct mv_plan *plan, i
     void *out = mv_memory_take(1, bytes);
     double start = mv_clock_monotonic();
     mv_worker_compute(worker, &unit, out);
+    if (moments) {
+      make_moments(plan, &plan->layout[entry], out, bytes);
+    }
     double took = mv_clock_monotonic() - start;
     free(out);
     if (2 * took > slice || unit.count == job->entries[entry].replicates || 2 * (int64_t)bytes > RESULT_BYTES) {
@@ -59,7 +79,8 @@ double mv_calibrate(const struct mv_plan *plan, double budget, double *seconds)
       seconds[e] = per_step * plan->work[e];
       continue;
     }
-    seconds[e] = time_entry(worker, &sampled, e, left / (entries - e) / 2);
+    bool moments = plan->job->entries[e].store == MV_STORE_MOMENTS;
+    seconds[e] = time_entry(worker, &sampled, e, moments, left / (entries - e) / 2);
     measured++;
     per_step += (seconds[e] / plan->work[e] - per_step) / measured;
   }

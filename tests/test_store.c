@@ -12,6 +12,10 @@
 
 #include "metavar/store.h"
 
+/* Sanitizer builds: libhdf5 keeps the memory of a file whose last write failed. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
+
 /* --- scratch space, captured messages -------------------------------------------------------------------- */
 
 static char scratch[] = "/tmp/metavar-store-XXXXXX";
