@@ -7,7 +7,7 @@ includers() { grep -lE "#include *[<\"]$1" -r src include analysis | sort | tr '
 is() { [ "$1" = "$2" ] || { echo "found: $1; expected: $2"; return 1; }; }
 check "mpi.h in comm_mpi.c alone" is "$(includers mpi.h)" "src/comm_mpi.c "
 check "hdf5 in the two store rooms alone" is "$(includers hdf5)" "src/store_read.c src/store_write.c "
-check "libyaml in config files alone" is "$(includers yaml.h | tr ' ' '\n' | grep -v '^src/config' | tr -d '\n')" ""
+check "libyaml in config files alone (and its version number)" is "$(includers yaml.h | tr ' ' '\n' | grep -v '^src/config' | tr -d '\n')" "src/version.c"
 
 # only NAME... : every #include of the files matches one of the patterns
 only() {
@@ -17,7 +17,7 @@ only() {
 }
 check "tasks include only task, math, choose, softmax" only "src/tasks/*.c" 'metavar/(task|math|choose|softmax|num|field)\.h"'
 check "estimators include only window, estimator and what they build on" only "src/estimators/*.c" 'metavar/(window|estimator|unroll|stream|arena|num|field|math)\.h"'
-check "the farm knows no units" only "src/farm.c" '<[a-z/]+\.h>|metavar/(farm|comm)\.h"'
+check "the farm knows no units" only "src/farm.c" '<[a-z/]+\.h>|metavar/(farm|comm|clock|memory)\.h"'
 nothing() { ! grep -nE "$@"; }
 check "tasks and estimators allocate nothing, print nothing" nothing '\b(malloc|calloc|realloc|printf|fopen)\b *\(' src/tasks/*.c src/estimators/*.c src/unroll.c
 check "estimators never call a task's step" nothing -- '->(step|step_jvp|init|instance) *\(' src/estimators/*.c
@@ -28,7 +28,7 @@ exports_one() { # every object of a task or estimator exports exactly one symbol
   for o in build/kernel/*/tasks/*.o build/kernel/*/estimators/*.o; do
     n=$(nm --defined-only -g "$o" | wc -l)
     [ "$n" -eq 1 ] || { echo "$o exports $n symbols"; return 1; }
-    nm "$o" | grep -E ' [bBdDC] ' && { echo "$o has writable data"; return 1; }
+    size -A "$o" | awk '($1 == ".data" || $1 == ".bss") && $2 > 0 {bad = 1} END {exit !bad}' && { echo "$o has writable data"; return 1; }
   done
   return 0
 }

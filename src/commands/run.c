@@ -121,31 +121,25 @@ static int prepare(struct run *r, const struct mv_args *args)
   return MV_EXIT_OK;
 }
 
-/* Every rank learns whether there is a job, and which. Exit code, the same everywhere. */
-static int share_job(struct run *r, int exit_code)
+/* Every rank gets rank 0's job, as canonical text. */
+static void share_job(struct run *r)
 {
   bool first = mv_comm_rank(r->comm) == 0;
-  char *text = first && exit_code == MV_EXIT_OK ? mv_job_canonical(r->job, false) : NULL;
-  struct {
-    size_t length;
-    int exit_code;
-  } verdict = {text ? strlen(text) : 0, exit_code};
-  mv_comm_share(r->comm, &verdict, sizeof verdict);
-  if (verdict.exit_code == MV_EXIT_OK) {
-    if (!first) {
-      text = mv_memory_take(verdict.length + 1, 1);
+  char *text = first ? mv_job_canonical(r->job, false) : NULL;
+  size_t length = first ? strlen(text) : 0;
+  mv_comm_share(r->comm, &length, sizeof length);
+  if (!first) {
+    text = mv_memory_take(length + 1, 1);
+  }
+  mv_comm_share(r->comm, text, length);
+  if (!first) {
+    r->job = mv_job_parse("the job from rank 0", text, length, NULL, 0, mv_kernel_best(), stderr);
+    if (!r->job) {
+      mv_comm_abort(r->comm, MV_EXIT_INTERNAL);
     }
-    mv_comm_share(r->comm, text, verdict.length);
-    if (!first) {
-      r->job = mv_job_parse("the job from rank 0", text, verdict.length, NULL, 0, mv_kernel_best(), stderr);
-      if (!r->job) {
-        mv_comm_abort(r->comm, MV_EXIT_INTERNAL);
-      }
-      r->plan = mv_plan_make(r->job);
-    }
+    r->plan = mv_plan_make(r->job);
   }
   free(text);
-  return verdict.exit_code;
 }
 
 /* Comma-separated hosts in rank order, with the kernel where ranks use different ones. NULL on the other ranks. */
@@ -324,6 +318,18 @@ static int read_settings(const struct mv_args *args, struct settings *s)
   return MV_EXIT_OK;
 }
 
+static void release(struct run *r)
+{
+  mv_worker_free(r->worker);
+  mv_schedule_free(r->schedule);
+  if (r->store) {
+    mv_store_close(r->store);
+  }
+  mv_plan_free(r->plan);
+  mv_job_free(r->job);
+  free(r->seconds);
+}
+
 static int run(const struct mv_args *args)
 {
   struct run r = {0};
@@ -331,23 +337,18 @@ static int run(const struct mv_args *args)
   if (exit_code != MV_EXIT_OK) {
     return exit_code;
   }
+  if (mv_comm_speaks()) { /* rank 0 */
+    exit_code = prepare(&r, args);
+    if (exit_code != MV_EXIT_OK) { /* before MPI starts: the launcher ends the other ranks at once, with this code */
+      release(&r);
+      return exit_code;
+    }
+  }
   r.comm = mv_comm_start(NULL, NULL);
   catch_signals();
-  if (mv_comm_rank(r.comm) == 0) {
-    exit_code = prepare(&r, args);
-  }
-  exit_code = share_job(&r, exit_code);
-  if (exit_code == MV_EXIT_OK) {
-    exit_code = work(&r);
-  }
-  mv_worker_free(r.worker);
-  mv_schedule_free(r.schedule);
-  if (r.store) {
-    mv_store_close(r.store);
-  }
-  mv_plan_free(r.plan);
-  mv_job_free(r.job);
-  free(r.seconds);
+  share_job(&r);
+  exit_code = work(&r);
+  release(&r);
   return mv_comm_stop(r.comm, exit_code);
 }
 
