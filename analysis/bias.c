@@ -1,19 +1,19 @@
 /* bias.c - how far two means are apart, when they share random numbers.
  *
- * Let d = gbar - rbar. |d|^2 overestimates the squared bias by E|error of d|^2 = tr Var gbar + tr Var rbar - 2 tr Cov(gbar, rbar).
- * Over groups with weights w_g = n_g / n (entry) and v_g (reference),
- *     C = sum_g w_g v_g (m_g - gbar) . (q_g - rbar) / F,     F = 1 - sum_g k_g (w_g + v_g) / sum_g k_g + sum_g w_g v_g
- * estimates the last term without bias when k_g = min(n_g, n'_g) replicates of each group are paired and all are alike; F is what
- * the means' own errors take away. With both tracks the same it is the variance of the mean.
+ * Let d = gbar - rbar. |d|^2 overestimates the squared bias by E|error of d|^2 = tr Var gbar + tr Var rbar - 2 tr
+ * Cov(gbar, rbar). Over groups with weights w_g = n_g / n (entry) and v_g (reference), C = sum_g w_g v_g (m_g - gbar) .
+ * (q_g - rbar) / F,     F = 1 - sum_g k_g (w_g + v_g) / sum_g k_g + sum_g w_g v_g estimates the last term without bias
+ * when k_g = min(n_g, n'_g) replicates of each group are paired and all are alike; F is what the means' own errors take
+ * away. With both tracks the same it is the variance of the mean.
  *
- * Interval: percentiles of |d + e|^2 - c over the bootstrap errors e of d, with c the mean of |e|^2; below zero counts as zero.
- * e is widened by sqrt(G / (G - 1)), and for the interval by Student's t over the normal quantile, since G groups only estimate its
- * size. Percentiles of this unbiased statistic cover about 99 % at bias 0, where basic intervals cover 60 %, and the nominal share
- * from two standard errors on. Inverting a test of |d| along its direction is tighter at 0, but covers only 75 % when
- * the errors of the coordinates differ tenfold.
+ * Interval: percentiles of |d + e|^2 - c over the bootstrap errors e of d, with c the mean of |e|^2; below zero counts
+ * as zero. e is widened by sqrt(G / (G - 1)), and for the interval by Student's t over the normal quantile, since G
+ * groups only estimate its size. Percentiles of this unbiased statistic cover about 99 % at bias 0, where basic
+ * intervals cover 60 %, and the nominal share from two standard errors on. Inverting a test of |d| along its direction
+ * is tighter at 0, but covers only 75 % when the errors of the coordinates differ tenfold.
  *
- * Standard error: Var |d|^2 = 4 d.V.d + 2 tr V^2 at the true d. At the observed d the first term is too large by 4 tr V^2; hence
- * max(A - B, B) with A = Var* 2 d.e = 4 d.V.d and B = Var* |e|^2 = 2 tr V^2.
+ * Standard error: Var |d|^2 = 4 d.V.d + 2 tr V^2 at the true d. At the observed d the first term is too large by 4 tr
+ * V^2; hence max(A - B, B) with A = Var* 2 d.e = 4 d.V.d and B = Var* |e|^2 = 2 tr V^2.
  */
 #include <gsl/gsl_cdf.h>
 #include <gsl/gsl_sort.h>

@@ -1,11 +1,11 @@
 /* bootstrap.c - resampling of groups (Efron 1979), the same for every setting of a cell.
  *
- * A resample draws as many groups as there are, with replacement. Groups that two means have in common are drawn for both at
- * once, so that what they share stays shared. Group g enters with its sample count n_g, its mean m_g and its sum of squares S_g:
- *     N* = sum n_g,  mean* = c + (sum n_g (m_g - c)) / N*,
- *     variance* = (sum (S_g + n_g |m_g - c|^2) - |sum n_g (m_g - c)|^2 / N*) / (N* - 1),
- * with c the mean of all groups, so that nothing cancels. The generator is Philox with a key of its own, counted by (draw,
- * resample, stream, purpose): the same run always gives the same intervals.
+ * A resample draws as many groups as there are, with replacement. Groups that two means have in common are drawn for
+ * both at once, so that what they share stays shared. Group g enters with its sample count n_g, its mean m_g and its
+ * sum of squares S_g: N* = sum n_g,  mean* = c + (sum n_g (m_g - c)) / N*, variance* = (sum (S_g + n_g |m_g - c|^2) -
+ * |sum n_g (m_g - c)|^2 / N*) / (N* - 1), with c the mean of all groups, so that nothing cancels. The generator is
+ * Philox with a key of its own, counted by (draw, resample, stream, purpose): the same run always gives the same
+ * intervals.
  */
 #include <math.h>
 

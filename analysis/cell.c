@@ -5,11 +5,10 @@
  *     bias2_plugin       |d|^2
  *     bias2_unbiased     |d|^2 - tr Var gbar - tr V + 2 tr Cov(gbar, rbar);  tr Var gbar = tr S / n
  *     v22_bias           |d|^2 / M: the mean over coordinates that Vuorio et al. 2022 draw
- *     cosine             gbar.rbar / (|gbar| |rbar|) = 1 - |gbar / |gbar| - rbar / |rbar||^2 / 2, so that its error and interval
- *                        are those of a squared distance (bias.c), of unit vectors
- *     largest_share      max |g|^2 / sum |g|^2: near 1, one sample makes the variance
- * Where task instances serve several replicates, these are not independent, and the variance of the mean comes from the scatter of
- * the groups, which hold whole task instances.
+ *     cosine             gbar.rbar / (|gbar| |rbar|) = 1 - |gbar / |gbar| - rbar / |rbar||^2 / 2, so that its error and
+ * interval are those of a squared distance (bias.c), of unit vectors largest_share      max |g|^2 / sum |g|^2: near 1,
+ * one sample makes the variance Where task instances serve several replicates, these are not independent, and the
+ * variance of the mean comes from the scatter of the groups, which hold whole task instances.
  */
 #include <math.h>
 

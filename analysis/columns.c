@@ -1,4 +1,5 @@
-/* columns.c - the columns of cells.csv, grid.csv and summary.json, named once. README.md in this folder explains them. */
+/* columns.c - the columns of cells.csv, grid.csv and summary.json, named once. README.md in this folder explains them.
+ */
 #include <math.h>
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
-/* csv.c - cells.csv and grid.csv: long format, one row per (cell and) setting, numbers with all their digits, "nan" where
- * undefined. Texts are labels and names of settings, which hold no commas or quotes. */
+/* csv.c - cells.csv and grid.csv: long format, one row per (cell and) setting, numbers with all their digits, "nan"
+ * where undefined. Texts are labels and names of settings, which hold no commas or quotes. */
 #include <inttypes.h>
 #include <math.h>
 

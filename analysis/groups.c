@@ -4,7 +4,8 @@
  *     n = n_a + n_b,  d = mean_b - mean_a
  *     mean = mean_a + d n_b / n
  *     S    = S_a + S_b + d^2 n_a n_b / n.
- * A record holds the mean and the sums of squared deviations per coordinate: all that the statistics and the bootstrap need.
+ * A record holds the mean and the sums of squared deviations per coordinate: all that the statistics and the bootstrap
+ * need.
  */
 #include <assert.h>
 #include <string.h>

@@ -49,7 +49,8 @@ static int64_t find_watched(const struct mv_layout *layout, int64_t a, int64_t b
   return -1;
 }
 
-/* The layout tells the cost along the leading axes of output 0; other outputs are matched by the names of their axes. */
+/* The layout tells the cost along the leading axes of output 0; other outputs are matched by the names of their axes.
+ */
 static void find_cost(const struct mv_layout *layout, struct mv_setting *s)
 {
   int index[MV_AXES_MAX];

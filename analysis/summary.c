@@ -1,4 +1,5 @@
-/* summary.c - summary.json: what was analysed, how, and the grid averages. Undefined and infinite numbers are null: JSON has none. */
+/* summary.c - summary.json: what was analysed, how, and the grid averages. Undefined and infinite numbers are null:
+ * JSON has none. */
 #include <assert.h>
 #include <jansson.h>
 #include <math.h>

@@ -2,8 +2,8 @@
  *
  * Replicates with the same task instance share their random numbers under every estimator. An entry whose task
  * instances serve `nest` replicates each reaches task instance t with replicate t nest. Group g of the entry holds
- * k nest blocks; the same task instances lie in k nest_r blocks of the reference: those are its group g. What the reference has
- * beyond the entry's last group pairs with nothing and follows in further groups.
+ * k nest blocks; the same task instances lie in k nest_r blocks of the reference: those are its group g. What the
+ * reference has beyond the entry's last group pairs with nothing and follows in further groups.
  */
 #include <assert.h>
 #include <math.h>

@@ -1,9 +1,9 @@
 /* calibrate.c - how long one replicate of each entry takes on this machine.
  *
- * Times the production worker on a few lane groups of the middle eta point. The worker runs on a copy of the job in which
- * every entry stores samples, because a unit of moments is at least a block, which may be long; the making of moments is
- * timed on those samples. The results are thrown away, and no result depends on the times: they only size and order units
- * and predict core-hours.
+ * Times the production worker on a few lane groups of the middle eta point. The worker runs on a copy of the job in
+ * which every entry stores samples, because a unit of moments is at least a block, which may be long; the making of
+ * moments is timed on those samples. The results are thrown away, and no result depends on the times: they only size
+ * and order units and predict core-hours.
  */
 #include <assert.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* comm_mpi.c - the message verbs of comm.h over MPI. The only file that sees mpi.h.
  *
- * MPI starts only when a launcher started this process; a bare `metavar run` is a world of one rank, so it works where no MPI
- * does. Only the main thread of a process calls these functions (MPI_THREAD_FUNNELED). There is no reduction here on purpose: sums of
- * floating-point numbers over ranks would depend on their number.
+ * MPI starts only when a launcher started this process; a bare `metavar run` is a world of one rank, so it works where
+ * no MPI does. Only the main thread of a process calls these functions (MPI_THREAD_FUNNELED). There is no reduction
+ * here on purpose: sums of floating-point numbers over ranks would depend on their number.
  *
  * MPI counts bytes in an int. Results are cut to a few dozen MiB (schedule.c), so a larger message is a bug.
  */
@@ -28,8 +28,8 @@ struct mv_comm {
   char host[HOST_MAX];
 };
 
-/* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun --mpi=pmix);
- * PMI-1 and PMI-2 (Hydra, srun --mpi=pmi2). */
+/* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun
+ * --mpi=pmix); PMI-1 and PMI-2 (Hydra, srun --mpi=pmi2). */
 static const char *launcher_rank(void)
 {
   static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PMI_ID"};
@@ -158,8 +158,8 @@ int mv_comm_stop(struct mv_comm *c, int exit_code)
   if (c->mpi) {
     fflush(NULL);
     if (exit_code != 0 && c->by_mpirun) {
-      /* mpirun takes up to 2.5 s and two banners to pass on an exit code of processes that have ended well, but 0.4 s and one
-       * banner for this. Under srun an abort would lose the code. */
+      /* mpirun takes up to 2.5 s and two banners to pass on an exit code of processes that have ended well, but 0.4 s
+       * and one banner for this. Under srun an abort would lose the code. */
       MPI_Barrier(MPI_COMM_WORLD);
       if (c->rank == 0) {
         MPI_Abort(MPI_COMM_WORLD, exit_code);

@@ -1,8 +1,9 @@
 /* farm.c - rank 0 hands out work, everybody computes.
  *
- * A worker holds up to two units: one at work and one waiting, so that it never idles while its result travels. Rank 0's main
- * thread does all messages, next, done and tick, and sleeps in between; its own computing is done by a helper (one thread with the same
- * two places), so that a long unit delays no message, commit or signal. The helper never touches MPI.
+ * A worker holds up to two units: one at work and one waiting, so that it never idles while its result travels. Rank
+ * 0's main thread does all messages, next, done and tick, and sleeps in between; its own computing is done by a helper
+ * (one thread with the same two places), so that a long unit delays no message, commit or signal. The helper never
+ * touches MPI.
  *
  *   rank 0 -> worker   UNIT    unit_size bytes
  *                      STOP    one byte, when every result is in: was it all?

@@ -23,8 +23,9 @@ static bool runs_here(const struct mv_kernel *kernel)
   if (!strcmp(kernel->name, "x86_64_v3"))
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
   if (!strcmp(kernel->name, "x86_64_v4"))
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd");
 #endif
   return kernel->name[0] != '\0';
 }
@@ -55,7 +56,8 @@ const struct mv_kernel *mv_kernel_best(void)
       return kernel;
     static bool told;
     if (!told)
-      fprintf(stderr, "metavar: METAVAR_ISA=%s is not a kernel of this machine, ignored; see `metavar list kernels`\n", wanted);
+      fprintf(stderr, "metavar: METAVAR_ISA=%s is not a kernel of this machine, ignored; see `metavar list kernels`\n",
+              wanted);
     told = true;
   }
   const struct mv_kernel *list[8], *best = NULL;

@@ -1,13 +1,13 @@
 /* plan.c - from a job to cells, layouts and keys.
  *
- * A cell is one eta point of one entry of the job; its samples are numbered by replicate. This room asks every estimator what
- * it gives (outputs), what that would cost one setting at a time (cost) and what it takes here (work), and lays the outputs out
- * in a flat array of doubles: gradients, components and targets first, each with the axis meta_parameter added as its
- * last, then the objective, then notes. Everything before the notes enters the moments.
+ * A cell is one eta point of one entry of the job; its samples are numbered by replicate. This room asks every
+ * estimator what it gives (outputs), what that would cost one setting at a time (cost) and what it takes here (work),
+ * and lays the outputs out in a flat array of doubles: gradients, components and targets first, each with the axis
+ * meta_parameter added as its last, then the objective, then notes. Everything before the notes enters the moments.
  *
- * The M-vectors whose norms are watched for heavy tails are every estimate of a gradient that the outputs offer directly: a
- * gradient, a target, and base + component, where the base's index is the component's without the axes that the base lacks:
- *   direct[truncation, hessian, M] + correction[truncation, hessian, meta_discount, M].
+ * The M-vectors whose norms are watched for heavy tails are every estimate of a gradient that the outputs offer
+ * directly: a gradient, a target, and base + component, where the base's index is the component's without the axes that
+ * the base lacks: direct[truncation, hessian, M] + correction[truncation, hessian, meta_discount, M].
  */
 #include "metavar/plan.h"
 

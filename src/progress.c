@@ -1,8 +1,8 @@
 /* progress.c - samples done and to do, their rate, the time left, and the share that is not finite.
  *
- * On a terminal one line, drawn again five times a second; elsewhere (a batch job's log) a line a minute. The time left follows from
- * predicted seconds, not from samples: units are handed out longest first, so the first samples are the slowest. The monotonic clock
- * is immune to a clock that is set.
+ * On a terminal one line, drawn again five times a second; elsewhere (a batch job's log) a line a minute. The time left
+ * follows from predicted seconds, not from samples: units are handed out longest first, so the first samples are the
+ * slowest. The monotonic clock is immune to a clock that is set.
  */
 #include "metavar/progress.h"
 

@@ -1,9 +1,10 @@
 /* sample.c - the results of work units: their size, a view of their bytes, and moments of a block of samples.
  *
- * Moments are made in two passes, first the mean, then the sums of products of deviations from it (Chan, Golub, LeVeque 1983:
- * the textbook formula loses all digits when the mean is large). Every sum runs in replicate order, so its bits depend on
- * the samples alone. The second pass is hot: with m moments it costs m (m + 1) / 2 products a sample. It walks the
- * triangle once for every four samples; vectors run over elements of the triangle, which are independent sums.
+ * Moments are made in two passes, first the mean, then the sums of products of deviations from it (Chan, Golub, LeVeque
+ * 1983: the textbook formula loses all digits when the mean is large). Every sum runs in replicate order, so its bits
+ * depend on the samples alone. The second pass is hot: with m moments it costs m (m + 1) / 2 products a sample. It
+ * walks the triangle once for every four samples; vectors run over elements of the triangle, which are independent
+ * sums.
  */
 #include "metavar/sample.h"
 

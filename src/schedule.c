@@ -1,11 +1,11 @@
 /* schedule.c - from what is committed to the units that are still to do.
  *
- * The replicates of a cell are 0, 1, ..., replicates - 1. Those missing form a few ranges, and a range is cut into equal units,
- * so the whole work list is a short list of runs (equal units that follow each other in one range) and never a list of
- * units: a study of a hundred million replicates takes no more memory than one of a thousand.
+ * The replicates of a cell are 0, 1, ..., replicates - 1. Those missing form a few ranges, and a range is cut into
+ * equal units, so the whole work list is a short list of runs (equal units that follow each other in one range) and
+ * never a list of units: a study of a hundred million replicates takes no more memory than one of a thousand.
  *
- * Longest units first keeps the ranks busy to the end (Graham 1969: at most 4/3 of the best makespan). Every unit is a whole number
- * of lane groups, and of blocks where the entry stores moments.
+ * Longest units first keeps the ranks busy to the end (Graham 1969: at most 4/3 of the best makespan). Every unit is a
+ * whole number of lane groups, and of blocks where the entry stores moments.
  */
 #include "metavar/schedule.h"
 
@@ -92,7 +92,8 @@ void mv_schedule_mark(void *schedule, const struct mv_unit *unit)
   const struct mv_entry *entry = &s->plan->job->entries[mv_plan_entry(s->plan, (int)unit->cell)];
   int64_t first = unit->first, end = unit->first + unit->count, block = s->plan->job->block;
   if (entry->store == MV_STORE_MOMENTS) {
-    /* Replicates may have been added or taken away since: the last block of a cell counts only if it still is the last. */
+    /* Replicates may have been added or taken away since: the last block of a cell counts only if it still is the last.
+     */
     first = (first + block - 1) / block * block;
     if (end != entry->replicates) {
       end = (end < entry->replicates ? end : entry->replicates) / block * block;

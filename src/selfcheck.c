@@ -1,7 +1,8 @@
 /* selfcheck.c - the inner loops against their oracles, with this binary on this machine.
  *
- * Derivatives: the shadow build carries eta + i h e_j with h = 1e-30 through the same source text; the imaginary part over h is the derivative without truncation
- * or cancellation (Squire & Trapp 1998). Golden digests pin the bits of every pair of task and estimator across kernels, compilers and versions.
+ * Derivatives: the shadow build carries eta + i h e_j with h = 1e-30 through the same source text; the imaginary part
+ * over h is the derivative without truncation or cancellation (Squire & Trapp 1998). Golden digests pin the bits of
+ * every pair of task and estimator across kernels, compilers and versions.
  */
 #include <assert.h>
 #include <complex.h>
@@ -14,11 +15,11 @@
 
 #include "metavar/selfcheck.h"
 
-#define JVP_STEPS 40
-#define JVP_REPLICATES 25
-#define DIGEST_STEPS 12
+#define JVP_STEPS         40
+#define JVP_REPLICATES    25
+#define DIGEST_STEPS      12
 #define DIGEST_REPLICATES 64
-#define REPORTS 4 /* numbers in struct mv_report */
+#define REPORTS           4 /* numbers in struct mv_report */
 
 static const struct {
   const char *task, *estimator, *digest;
@@ -116,7 +117,8 @@ static double worst_of(const struct tangents *t, int column, const double comple
   return worst;
 }
 
-double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, enum mv_hessian hessian, enum mv_sampler sampler)
+double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, enum mv_hessian hessian,
+                        enum mv_sampler sampler)
 {
   const struct mv_kernel *shadow = mv_kernel_find("shadow");
   const double h = 1e-30;
@@ -128,7 +130,8 @@ double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, enum m
   double eta[meta];
   mv_selfcheck_eta(&real.shape, eta);
   struct mv_arena arena;
-  mv_arena_create(&arena, shadow->walk_bytes(&imaginary, 0) + kernel->walk_bytes(&real, 1) + mv_arena_cost(sizeof(double) * (size_t)(meta * lanes)));
+  mv_arena_create(&arena, shadow->walk_bytes(&imaginary, 0) + kernel->walk_bytes(&real, 1) +
+                              mv_arena_cost(sizeof(double) * (size_t)(meta * lanes)));
   double *lane_eta = mv_arena_take(&arena, sizeof(double) * (size_t)(meta * lanes));
   for (int i = 0; i < meta * lanes; i++)
     lane_eta[i] = eta[i / lanes];
@@ -137,7 +140,8 @@ double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, enum m
   double complex *report = calloc(JVP_STEPS * REPORTS, sizeof *report), *point = calloc((size_t)meta, sizeof *point);
   double worst = 0;
   for (int64_t replicate = 0; replicate < JVP_REPLICATES; replicate++) {
-    struct mv_walk walk = {.problem = &real, .eta = lane_eta, .steps = JVP_STEPS, .blocks = &block, .block_count = 1, .arena = &arena};
+    struct mv_walk walk = {
+        .problem = &real, .eta = lane_eta, .steps = JVP_STEPS, .blocks = &block, .block_count = 1, .arena = &arena};
     walk.coords.key = mv_key_make(3, eta, meta);
     for (int l = 0; l < MV_LANES_MAX; l++)
       walk.coords.task[l] = replicate + l;
@@ -145,7 +149,8 @@ double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, enum m
     for (int j = 0; j < meta; j++) {
       for (int i = 0; i < meta; i++)
         point[i] = eta[i] + (i == j ? I * h : 0);
-      struct mv_walk other = {.problem = &imaginary, .eta = (const double *)point, .steps = JVP_STEPS, .arena = &arena, .shadow = hessian};
+      struct mv_walk other = {
+          .problem = &imaginary, .eta = (const double *)point, .steps = JVP_STEPS, .arena = &arena, .shadow = hessian};
       other.coords = walk.coords;
       shadow->walk_run(&other, record_shadow, report);
       double found = worst_of(&tangents, j, report, h);
@@ -193,8 +198,13 @@ void mv_selfcheck_digest(const struct mv_kernel *kernel, const char *task, const
   XXH3_state_t *state = XXH3_createState();
   assert(out && row && state);
   XXH3_128bits_reset(state);
-  struct mv_request request = {.problem = &p, .settings = settings, .eta = eta, .key = mv_key_make(11, eta, p.shape.meta),
-                               .count = lanes, .arena = &arena, .values = out};
+  struct mv_request request = {.problem = &p,
+                               .settings = settings,
+                               .eta = eta,
+                               .key = mv_key_make(11, eta, p.shape.meta),
+                               .count = lanes,
+                               .arena = &arena,
+                               .values = out};
   for (int64_t first = 0; first < DIGEST_REPLICATES; first += lanes) {
     for (int l = 0; l < MV_LANES_MAX; l++)
       request.task[l] = first + (l < lanes ? l : 0);

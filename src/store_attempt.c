@@ -1,5 +1,5 @@
-/* store_attempt.c - one start of a run as a JSON text: who computed, where, with what, when, and how it ended. Of the environment
- * only what tells a batch job is kept. */
+/* store_attempt.c - one start of a run as a JSON text: who computed, where, with what, when, and how it ended. Of the
+ * environment only what tells a batch job is kept. */
 #include "metavar/store_internal.h"
 
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* store_file.c - files of a run directory: read whole, replaced atomically, digested.
  *
- * A file is durable when its bytes and then its name have been through fsync. A reader therefore sees the old file or the new one,
- * also after a power cut; a temporary name that a killed writer left means nothing.
+ * A file is durable when its bytes and then its name have been through fsync. A reader therefore sees the old file or
+ * the new one, also after a power cut; a temporary name that a killed writer left means nothing.
  */
 #include "metavar/store_internal.h"
 

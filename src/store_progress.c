@@ -1,5 +1,5 @@
-/* store_progress.c - how far a run is, from the files of its directory alone; nothing is locked or written, so it may be asked at any
- * time from anywhere. Counts what the manifest lists and what is there; contents are not read. */
+/* store_progress.c - how far a run is, from the files of its directory alone; nothing is locked or written, so it may
+ * be asked at any time from anywhere. Counts what the manifest lists and what is there; contents are not read. */
 #include "metavar/store_internal.h"
 
 #include <errno.h>

@@ -1,12 +1,12 @@
 /* store_read.c - HDF5, reading: results.h5 as moments in blocks, and its digest.
  *
- * A results file stands alone: the job it holds says what every dataset must look like, and the file is checked against that
- * before anything is read. Nothing outside the file is followed (external or soft links, external storage, virtual datasets), and
- * no size is taken from it.
+ * A results file stands alone: the job it holds says what every dataset must look like, and the file is checked against
+ * that before anything is read. Nothing outside the file is followed (external or soft links, external storage, virtual
+ * datasets), and no size is taken from it.
  *
- * The digest is XXH3-128 over all datasets outside /provenance in order of their paths: path, class and size of the type, rank and
- * shape, elements in row-major order as little-endian bytes, strings as text. Attributes, chunks and the order of writing do not
- * enter.
+ * The digest is XXH3-128 over all datasets outside /provenance in order of their paths: path, class and size of the
+ * type, rank and shape, elements in row-major order as little-endian bytes, strings as text. Attributes, chunks and the
+ * order of writing do not enter.
  */
 #include "metavar/store_internal.h"
 

@@ -1,11 +1,12 @@
 /* store_run.c - a run directory: whose it is, who worked on it, what waits to be committed, and its finish.
  *
- *   RUN/job.yaml        the job file, verbatim          RUN/resolved.yaml  the job with every default; its presence makes RUN a run
- *   RUN/shards/         immutable HDF5 files            RUN/manifest.jsonl the shards that count
+ *   RUN/job.yaml        the job file, verbatim          RUN/resolved.yaml  the job with every default; its presence
+ * makes RUN a run RUN/shards/         immutable HDF5 files            RUN/manifest.jsonl the shards that count
  *   RUN/attempts/       one file for each start         RUN/results.h5     everything, once it is complete
  *
- * resolved.yaml is written last when RUN is created, so a directory is a run or holds nothing of value. Results gather in memory
- * until there are enough bytes or enough time has passed, then become one shard: written, made durable, and only then listed.
+ * resolved.yaml is written last when RUN is created, so a directory is a run or holds nothing of value. Results gather
+ * in memory until there are enough bytes or enough time has passed, then become one shard: written, made durable, and
+ * only then listed.
  */
 #include "metavar/store_internal.h"
 
@@ -91,7 +92,8 @@ static bool same_job(const char *path, const char *there, const char *here)
 
 enum folder { FOLDER_NEW, FOLDER_RUN, FOLDER_FOREIGN };
 
-/* A folder without resolved.yaml is ours to fill if it is empty or an interrupted start: our names only, nothing committed. */
+/* A folder without resolved.yaml is ours to fill if it is empty or an interrupted start: our names only, nothing
+ * committed. */
 static enum folder folder_kind(int run)
 {
   static const char *const ours[] = {

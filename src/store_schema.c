@@ -1,12 +1,12 @@
-/* store_schema.c - what results.h5 holds, as a table: the writer creates it, the reader checks files against it, and shards use
- * its streamed part for each unit.
+/* store_schema.c - what results.h5 holds, as a table: the writer creates it, the reader checks files against it, and
+ * shards use its streamed part for each unit.
  *
  *   /                point, meta_parameter, eta[point, meta_parameter]
- *   /<entry>         the same again, the axes of the entry's outputs, cost, cost_primal, cost_tangent over the leading axes, and
- *     samples        replicate; every output as [point, replicate, its axes]; status; task_instance, lifetime, perturbation
- *     moments        block, value, pair, pair_row, pair_col, vector, rank; count, nonfinite [point, block], mean[.., value],
- *                    comoment[.., pair], largest and largest_id[.., vector, rank]
- *   /provenance      texts; outside the digest
+ *   /<entry>         the same again, the axes of the entry's outputs, cost, cost_primal, cost_tangent over the leading
+ * axes, and samples        replicate; every output as [point, replicate, its axes]; status; task_instance, lifetime,
+ * perturbation moments        block, value, pair, pair_row, pair_col, vector, rank; count, nonfinite [point, block],
+ * mean[.., value], comoment[.., pair], largest and largest_id[.., vector, rank] /provenance      texts; outside the
+ * digest
  *
  * Every axis of every dataset is a one-dimensional dataset of its name in the same group (a dimension scale), so each
  * group opens by itself as a netCDF-4 group with named dimensions and coordinate values.

@@ -1,11 +1,11 @@
 /* store_write.c - HDF5, writing: shards, and results.h5 as a netCDF-4 file.
  *
- * A shard is made in memory, so that it reaches the disk by plain writes whose errors cannot be lost (HDF5 1.10 on a full disk can
- * fail once, close without an error, and leave zeros behind). results.h5 is too large for that: it is written under a
- * temporary name, with room for it checked before and every call checked on the way, from shards whose contents
- * carry checksums. What makes it netCDF-4: a dimension scale on every axis of every dataset, and objects and attributes tracked in
- * order of creation. Every dataset of numbers that has an axis is chunked and carries fletcher32 (HDF5 has no checksums for
- * scalars and strings); nothing is compressed.
+ * A shard is made in memory, so that it reaches the disk by plain writes whose errors cannot be lost (HDF5 1.10 on a
+ * full disk can fail once, close without an error, and leave zeros behind). results.h5 is too large for that: it is
+ * written under a temporary name, with room for it checked before and every call checked on the way, from shards whose
+ * contents carry checksums. What makes it netCDF-4: a dimension scale on every axis of every dataset, and objects and
+ * attributes tracked in order of creation. Every dataset of numbers that has an axis is chunked and carries fletcher32
+ * (HDF5 has no checksums for scalars and strings); nothing is compressed.
  */
 #include "metavar/store_internal.h"
 
@@ -69,7 +69,8 @@ const char *mv_store_library(void)
   return text;
 }
 
-/* Formats of HDF5 1.8 to 1.10, which every reader knows. No file locks: network file systems lack them, shards never change. */
+/* Formats of HDF5 1.8 to 1.10, which every reader knows. No file locks: network file systems lack them, shards never
+ * change. */
 int64_t mv_hdf5_access(void)
 {
   hid_t access = H5Pcreate(H5P_FILE_ACCESS);

@@ -1,7 +1,7 @@
 /* stream.c - keys of the random streams; the lanes' side of Philox is in noise.h.
  *
- * A key is a chain of Philox blocks: start from the seed, absorb M, then the bits of each nominal eta value. For a fixed key
- * a block is a bijection of its counter, so two eta points meet only by a 2^-64 chance.
+ * A key is a chain of Philox blocks: start from the seed, absorb M, then the bits of each nominal eta value. For a
+ * fixed key a block is a bijection of its counter, so two eta points meet only by a 2^-64 chance.
  */
 #include <string.h>
 

@@ -3,8 +3,9 @@
  *   theta_0 = init(eta);  for n = 0 .. steps-1: draw omega_n, theta_{n+1} = f(theta_n, omega_n, eta), then the tangents
  *   theta'_{n+1} = d_theta f theta'_n + d_eta f  of every block whose window covers step n in some lane.
  *
- * Window [s, s + T): theta'_s = d init / d eta if s = 0, and 0 if s > 0 (stop-gradient before the window; Vuorio et al. 2022). Lanes have
- * their own starts: a lane ahead of its window has its tangent held at zero, a lane past it is masked out of the report.
+ * Window [s, s + T): theta'_s = d init / d eta if s = 0, and 0 if s > 0 (stop-gradient before the window; Vuorio et al.
+ * 2022). Lanes have their own starts: a lane ahead of its window has its tangent held at zero, a lane past it is masked
+ * out of the report.
  */
 #include <assert.h>
 
@@ -34,9 +35,7 @@ static int most(const struct mv_problem *p, int which)
   const struct mv_draws *d[] = {&s->at_instance, &s->at_init, &s->at_step};
   int n = 1;
   for (int i = 0; i < 3; i++)
-    n = larger(n, which == 0   ? d[i]->uniforms
-                  : which == 1 ? d[i]->normals
-                               : choice_numbers(p, d[i], NULL));
+    n = larger(n, which == 0 ? d[i]->uniforms : which == 1 ? d[i]->normals : choice_numbers(p, d[i], NULL));
   return n;
 }
 
@@ -136,15 +135,17 @@ static void block_step(const struct mv_walk *w, const struct mv_life *life, int6
 size_t mv_walk_bytes(const struct mv_problem *p, int block_count)
 {
   const struct mv_shape *s = &p->shape;
-  size_t nums[] = {(size_t)s->instance,  (size_t)s->prepared, (size_t)s->state,           (size_t)s->state,
-                   (size_t)s->tape,      (size_t)most(p, 0),  (size_t)most(p, 1),         (size_t)most(p, 2),
-                   (size_t)most(p, 0) + (size_t)most(p, 1) + (size_t)most(p, 2), (size_t)(s->meta * s->meta)};
+  size_t nums[] = {
+      (size_t)s->instance,        (size_t)s->prepared, (size_t)s->state,
+      (size_t)s->state,           (size_t)s->tape,     (size_t)most(p, 0),
+      (size_t)most(p, 1),         (size_t)most(p, 2),  (size_t)most(p, 0) + (size_t)most(p, 1) + (size_t)most(p, 2),
+      (size_t)(s->meta * s->meta)};
   size_t bytes = 0;
   for (size_t i = 0; i < sizeof nums / sizeof *nums; i++)
     bytes += mv_arena_cost(sizeof(num) * nums[i]);
-  return bytes + (size_t)block_count * (mv_arena_cost(sizeof(num) * (size_t)(s->meta * s->state)) +
-                                        mv_arena_cost(sizeof(struct mv_report) * (size_t)s->meta) +
-                                        mv_arena_cost(sizeof(num)));
+  return bytes +
+         (size_t)block_count * (mv_arena_cost(sizeof(num) * (size_t)(s->meta * s->state)) +
+                                mv_arena_cost(sizeof(struct mv_report) * (size_t)s->meta) + mv_arena_cost(sizeof(num)));
 }
 
 void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)

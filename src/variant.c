@@ -1,11 +1,12 @@
-/* variant.c - one build of the inner loops: its tasks, estimators and entry points in one table. Compiled once per variant. */
+/* variant.c - one build of the inner loops: its tasks, estimators and entry points in one table. Compiled once per
+ * variant. */
 #include <string.h>
 
 #include "metavar/kernel.h"
 #include "metavar/math.h"
 #include "metavar/noise.h"
 
-#define MV_REGISTER_TASK(name) extern const struct mv_task MV_JOIN(mv_task_, name, MV_VARIANT);
+#define MV_REGISTER_TASK(name)      extern const struct mv_task MV_JOIN(mv_task_, name, MV_VARIANT);
 #define MV_REGISTER_ESTIMATOR(name) extern const struct mv_estimator MV_JOIN(mv_estimator_, name, MV_VARIANT);
 #include "registry.h"
 #undef MV_REGISTER_TASK
@@ -26,7 +27,7 @@ static const struct mv_estimator *const estimators[] = {
     NULL};
 
 #define MV_TEXT_(x) #x
-#define MV_TEXT(x) MV_TEXT_(x)
+#define MV_TEXT(x)  MV_TEXT_(x)
 
 /* Elementary functions, for tests: y[i] = function(x[i]), in groups of lanes. */
 static void math(const char *function, const double *x, double *y, int n)
@@ -64,7 +65,7 @@ static void draw(const struct mv_coords *coords, enum mv_purpose purpose, int64_
 }
 
 #define MV_KERNEL_(variant) const struct mv_kernel mv_kernel_##variant
-#define MV_KERNEL(variant) MV_KERNEL_(variant)
+#define MV_KERNEL(variant)  MV_KERNEL_(variant)
 extern MV_KERNEL(MV_VARIANT);
 MV_KERNEL(MV_VARIANT) = {
     .name = MV_TEXT(MV_VARIANT),

@@ -27,7 +27,8 @@ struct rig {
   double *values;                     /* [total][lanes] */
 };
 
-static inline struct mv_problem problem_make(const struct mv_kernel *kernel, const char *task, int64_t steps, void **settings)
+static inline struct mv_problem problem_make(const struct mv_kernel *kernel, const char *task, int64_t steps,
+                                             void **settings)
 {
   struct mv_problem p = {.task = mv_task_find(kernel, task), .steps = steps, .sampler = MV_INVERSE_CDF};
   assert_non_null(p.task);
@@ -39,7 +40,8 @@ static inline struct mv_problem problem_make(const struct mv_kernel *kernel, con
 }
 
 /* Call rig_ready() after changing settings. */
-static inline void rig_make(struct rig *r, const struct mv_kernel *kernel, const char *task, const char *estimator, int64_t steps)
+static inline void rig_make(struct rig *r, const struct mv_kernel *kernel, const char *task, const char *estimator,
+                            int64_t steps)
 {
   memset(r, 0, sizeof *r);
   r->kernel = kernel;
@@ -62,7 +64,8 @@ static inline void rig_ready(struct rig *r)
     r->offset[o + 1] = r->offset[o] + size;
   }
   mv_arena_create(&r->arena, r->estimator->workspace(r->settings, &r->problem));
-  r->values = aligned_alloc(MV_ALIGN, mv_arena_cost(sizeof(double) * (size_t)(r->offset[r->outputs] * r->kernel->lanes)));
+  r->values =
+      aligned_alloc(MV_ALIGN, mv_arena_cost(sizeof(double) * (size_t)(r->offset[r->outputs] * r->kernel->lanes)));
 }
 
 static inline void rig_free(struct rig *r)
@@ -91,17 +94,27 @@ static inline int64_t rig_offset(const struct rig *r, const char *output)
 }
 
 /* One lane group whose first replicate is `first`: tasks first, first + 1, ... */
-static inline void rig_sample(struct rig *r, struct mv_key key, const double *eta, int64_t first, const struct mv_forced *forced)
+static inline void rig_sample(struct rig *r, struct mv_key key, const double *eta, int64_t first,
+                              const struct mv_forced *forced)
 {
-  struct mv_request q = {.problem = &r->problem, .settings = r->settings, .eta = eta, .key = key, .count = r->kernel->lanes,
-                         .forced = forced, .arena = &r->arena, .values = r->values};
+  struct mv_request q = {.problem = &r->problem,
+                         .settings = r->settings,
+                         .eta = eta,
+                         .key = key,
+                         .count = r->kernel->lanes,
+                         .forced = forced,
+                         .arena = &r->arena,
+                         .values = r->values};
   for (int l = 0; l < MV_LANES_MAX; l++)
     q.task[l] = first + (l < r->kernel->lanes ? l : 0);
   r->arena.used = 0;
   r->estimator->sample(&q);
 }
 
-static inline double rig_value(const struct rig *r, int64_t i, int lane) { return r->values[i * r->kernel->lanes + lane]; }
+static inline double rig_value(const struct rig *r, int64_t i, int lane)
+{
+  return r->values[i * r->kernel->lanes + lane];
+}
 
 /* Kernels that make samples: all but the shadow. */
 static inline int kernels_real(const struct mv_kernel *out[8])

@@ -1,5 +1,5 @@
-/* store_fake.h - a kernel of its own for the tests of plan, samples and store: an estimator whose outputs are a known function of the
- * replicate's coordinates, not finite now and then. Stands in for kernel.c. */
+/* store_fake.h - a kernel of its own for the tests of plan, samples and store: an estimator whose outputs are a known
+ * function of the replicate's coordinates, not finite now and then. Stands in for kernel.c. */
 #ifndef METAVAR_TESTS_STORE_FAKE_H
 #define METAVAR_TESTS_STORE_FAKE_H
 

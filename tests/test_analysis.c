@@ -13,7 +13,8 @@
 #include "metavar/analysis.h"
 #include "metavar/memory.h"
 
-/* --- a layout as backprop's: direct[2][M], correction[2][3][M] on top of it, a target, an objective ----------------------- */
+/* --- a layout as backprop's: direct[2][M], correction[2][3][M] on top of it, a target, an objective
+ * ----------------------- */
 
 enum { META = 2, LENGTHS = 2, DISCOUNTS = 3, DIRECT = LENGTHS * META, CORRECTION = LENGTHS * DISCOUNTS * META };
 enum { VALUES = DIRECT + CORRECTION + LENGTHS * META + 1, PAIRS = VALUES * (VALUES + 1) / 2, VECTORS = 2 + 6 };
@@ -96,7 +97,8 @@ static void near(double x, double y, double relative)
     fail_msg("%.17g is not %.17g within %g", x, y, relative);
 }
 
-/* --- settings, merging, combining -------------------------------------------------------------------------------------- */
+/* --- settings, merging, combining
+ * -------------------------------------------------------------------------------------- */
 
 static void test_settings(void **state)
 {
@@ -222,7 +224,8 @@ static void test_merge_far_from_zero(void **state)
   assert_true(square == 5);
 }
 
-/* --- groups that pair --------------------------------------------------------------------------------------------------- */
+/* --- groups that pair
+ * --------------------------------------------------------------------------------------------------- */
 
 static void test_align(void **state)
 {

@@ -21,13 +21,14 @@ static void near(double x, double y, double relative)
     fail_msg("%.17g is not %.17g within %g", x, y, relative);
 }
 
-/* --- bias of two means with shared noise ------------------------------------------------------------------------------- */
+/* --- bias of two means with shared noise
+ * ------------------------------------------------------------------------------- */
 
 enum { SMALL = 40, LARGE = 100, EACH = 25 }; /* groups of entry and reference, samples in a group */
 
-/* The entry's samples g = bias + a u + e, the reference's r = b u + f, u shared by replicates of the same id; u, e and f
- * are normal with standard deviations 1, s_m and 0.4. Coordinates are independent; the group means have their exact laws, and the
- * sums of squares within groups too (up to the covariance within a group, which nothing uses). */
+/* The entry's samples g = bias + a u + e, the reference's r = b u + f, u shared by replicates of the same id; u, e and
+ * f are normal with standard deviations 1, s_m and 0.4. Coordinates are independent; the group means have their exact
+ * laws, and the sums of squares within groups too (up to the covariance within a group, which nothing uses). */
 struct truth {
   double bias[META], s[META];
   double distance; /* |bias| */
@@ -172,8 +173,8 @@ static void test_determinism(void **state)
   gsl_rng_free(rng);
 }
 
-/* Task instances that serve 4 replicates each: the replicates of one are alike, so the mean is worse than tr S / n says, and
- * they pair with a quarter as many blocks of a plain reference. */
+/* Task instances that serve 4 replicates each: the replicates of one are alike, so the mean is worse than tr S / n
+ * says, and they pair with a quarter as many blocks of a plain reference. */
 static void test_nested(void **state)
 {
   (void)state;

@@ -1,7 +1,10 @@
-/* test_bandit.c - on the bandit, three roads to the same gradient: reference, plain T = N with lambda = 1, and finite differences.
+/* test_bandit.c - on the bandit, three roads to the same gradient: reference, plain T = N with lambda = 1, and finite
+ * differences.
  *
- * They must agree within combined standard errors; the same test, with the same samples, must reject the naive estimate (lambda = 0) at 10 sigma, or it would have no power. N = 30 and cutoff 4 of
- * the short study of Vuorio et al. 2022 at eta = (0, 0), where the naive bias is large. fd runs with Gumbel coupling and eps 0.2, whose O(eps^2) bias is far below its standard error.
+ * They must agree within combined standard errors; the same test, with the same samples, must reject the naive estimate
+ * (lambda = 0) at 10 sigma, or it would have no power. N = 30 and cutoff 4 of the short study of Vuorio et al. 2022 at
+ * eta = (0, 0), where the naive bias is large. fd runs with Gumbel coupling and eps 0.2, whose O(eps^2) bias is far
+ * below its standard error.
  */
 #include <stdio.h>
 
@@ -62,9 +65,11 @@ static void three_roads(void **state)
   struct estimate plain = estimate(&backprop, eta, 80000, direct, correction, 1);
   struct estimate naive = estimate(&backprop, eta, 80000, direct, -1, 0);
   struct estimate difference = estimate(&fd, eta, 4000, 0, -1, 0);
-  print_message("reference %.5f(%.5f) %.5f(%.5f)\nplain     %.5f(%.5f) %.5f(%.5f)\nfd        %.5f(%.5f) %.5f(%.5f)\nnaive     %.5f(%.5f) %.5f(%.5f)\n", truth.mean[0],
-                truth.se[0], truth.mean[1], truth.se[1], plain.mean[0], plain.se[0], plain.mean[1], plain.se[1], difference.mean[0], difference.se[0], difference.mean[1],
-                difference.se[1], naive.mean[0], naive.se[0], naive.mean[1], naive.se[1]);
+  print_message("reference %.5f(%.5f) %.5f(%.5f)\nplain     %.5f(%.5f) %.5f(%.5f)\nfd        %.5f(%.5f) "
+                "%.5f(%.5f)\nnaive     %.5f(%.5f) %.5f(%.5f)\n",
+                truth.mean[0], truth.se[0], truth.mean[1], truth.se[1], plain.mean[0], plain.se[0], plain.mean[1],
+                plain.se[1], difference.mean[0], difference.se[0], difference.mean[1], difference.se[1], naive.mean[0],
+                naive.se[0], naive.mean[1], naive.se[1]);
   assert_true(apart(truth, plain) < 4);
   assert_true(apart(truth, difference) < 4);
   assert_true(apart(plain, difference) < 4);

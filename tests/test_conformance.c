@@ -1,5 +1,6 @@
 /* test_conformance.c - what every task and every estimator has to keep, looped over the registry:
- * purity, lanes independent, scalar == lanes bit for bit, derivatives against the complex shadow, no correlation between lanes. */
+ * purity, lanes independent, scalar == lanes bit for bit, derivatives against the complex shadow, no correlation
+ * between lanes. */
 #include <stdio.h>
 
 #include "harness.h"
@@ -43,7 +44,8 @@ static void check_same_bits(const char *task, const char *estimator)
             if (k == 0)
               *slot = got;
             else if (memcmp(slot, &got, sizeof got))
-              fail_msg("%s/%s: kernel %s, replicate %d, value %d: %a, scalar has %a", task, estimator, kernel[k]->name, (int)first + l, (int)i, got, *slot);
+              fail_msg("%s/%s: kernel %s, replicate %d, value %d: %a, scalar has %a", task, estimator, kernel[k]->name,
+                       (int)first + l, (int)i, got, *slot);
           }
       }
     rig_free(&r);
@@ -117,7 +119,8 @@ static void jvp_is_shadow(void **state)
   }
 }
 
-/* Lanes are replicates: their objectives must be uncorrelated. With n groups a sample correlation of independent lanes has standard error 1/sqrt(n). */
+/* Lanes are replicates: their objectives must be uncorrelated. With n groups a sample correlation of independent lanes
+ * has standard error 1/sqrt(n). */
 static void check_correlation(const char *task, const char *estimator)
 {
   struct rig r;
@@ -138,7 +141,8 @@ static void check_correlation(const char *task, const char *estimator)
   }
   for (int a = 0; a < lanes; a++)
     for (int b = 0; b < a; b++) {
-      double cov = product[a][b] - sum[a] * sum[b] / groups, va = product[a][a] - sum[a] * sum[a] / groups, vb = product[b][b] - sum[b] * sum[b] / groups;
+      double cov = product[a][b] - sum[a] * sum[b] / groups, va = product[a][a] - sum[a] * sum[a] / groups,
+             vb = product[b][b] - sum[b] * sum[b] / groups;
       assert_true(va > 0 && vb > 0);
       if (!(fabs(cov / sqrt(va * vb)) < 4.5 / sqrt(groups)))
         fail_msg("%s/%s: lanes %d and %d correlate: %g", task, estimator, a, b, cov / sqrt(va * vb));
@@ -217,8 +221,9 @@ static void golden_digests(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(scalar_is_lanes),    cmocka_unit_test(purity), cmocka_unit_test(jvp_is_shadow),
-                                     cmocka_unit_test(lanes_uncorrelated), cmocka_unit_test(paired), cmocka_unit_test(windows_uniform),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(scalar_is_lanes), cmocka_unit_test(purity),
+                                     cmocka_unit_test(jvp_is_shadow),   cmocka_unit_test(lanes_uncorrelated),
+                                     cmocka_unit_test(paired),          cmocka_unit_test(windows_uniform),
                                      cmocka_unit_test(golden_digests)};
   return cmocka_run_group_tests_name("conformance", tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 /* test_farm.c - the farm under real messages: a plain MPI program, run by test_farm.sh with 1 to 4 ranks.
  *
- * Units are numbered; a result holds its unit's number and a pattern that only its compute could have made. Rank 0 checks that
- * every unit that it handed out comes back exactly once, and gathers what each rank has computed. Prints TAP-like lines.
+ * Units are numbered; a result holds its unit's number and a pattern that only its compute could have made. Rank 0
+ * checks that every unit that it handed out comes back exactly once, and gathers what each rank has computed. Prints
+ * TAP-like lines.
  */
 #include <assert.h>
 #include <stdint.h>

@@ -41,3 +41,4 @@ no_libm() { # symbols of libm used by the real kernels
 check "kernels link against no libm function" no_libm
 long() { awk 'FNR == 1 {n[FILENAME] = 0} {n[FILENAME]++} END {for (f in n) if (n[f] > 500) {print f, n[f]; bad = 1} exit bad}' "$@"; }
 check "no source file over 500 lines" long $(git ls-files 'src/*.c' 'include/*.h' 'analysis/*.c')
+check "sources are formatted (clang-format)" clang-format --dry-run --Werror $(git ls-files 'src/*.c' 'include/*.h' 'analysis/*.c' 'tests/*.c' 'tests/*.h' | grep -v golden.h)

@@ -1,5 +1,5 @@
-/* test_store.c - the run directory and results.h5: what goes in comes out, whatever the order; damage is found; nobody's files are
- * touched. */
+/* test_store.c - the run directory and results.h5: what goes in comes out, whatever the order; damage is found;
+ * nobody's files are touched. */
 #define _GNU_SOURCE /* memmem */
 #include "store_fake.h"
 

@@ -9,7 +9,8 @@ static void known_answers(void **state)
 }
 
 /* The documented address of every uniform, spelled out with scalar Random123. */
-static double uniform_at(struct mv_key key, enum mv_purpose purpose, int64_t task, int64_t lifetime, int64_t step, int draw)
+static double uniform_at(struct mv_key key, enum mv_purpose purpose, int64_t task, int64_t lifetime, int64_t step,
+                         int draw)
 {
   uint32_t out[4], counter[4] = {(uint32_t)draw / 2, (uint32_t)step, (uint32_t)task,
                                  (uint32_t)((uint64_t)task >> 32 | (uint64_t)lifetime << 8 | (uint64_t)purpose << 28)};
@@ -42,7 +43,8 @@ static void lanes_are_random123(void **state)
       kernel[k]->draw(&c, MV_FOR_ACTION, step, 7, out);
       for (int i = 0; i < 7; i++)
         for (int l = 0; l < kernel[k]->lanes; l++)
-          assert_true(out[i * kernel[k]->lanes + l] == uniform_at(c.key, MV_FOR_ACTION, c.task[l], c.lifetime[l] + 3, step, i));
+          assert_true(out[i * kernel[k]->lanes + l] ==
+                      uniform_at(c.key, MV_FOR_ACTION, c.task[l], c.lifetime[l] + 3, step, i));
     }
 }
 
@@ -50,7 +52,8 @@ static void keys_differ(void **state)
 {
   (void)state;
   double a[] = {1, 2}, b[] = {2, 1}, zero[] = {0.0, 1}, minus[] = {-0.0, 1};
-  struct mv_key ka = mv_key_make(1, a, 2), kb = mv_key_make(1, b, 2), kc = mv_key_make(2, a, 2), kd = mv_key_make(1, a, 1);
+  struct mv_key ka = mv_key_make(1, a, 2), kb = mv_key_make(1, b, 2), kc = mv_key_make(2, a, 2),
+                kd = mv_key_make(1, a, 1);
   assert_memory_not_equal(&ka, &kb, sizeof ka);
   assert_memory_not_equal(&ka, &kc, sizeof ka);
   assert_memory_not_equal(&ka, &kd, sizeof ka);

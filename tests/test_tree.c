@@ -1,7 +1,8 @@
 /* test_tree.c - every estimator against the exact answer.
  *
- * tree_bandit is enumerated through production code (tree.h): exact mean and covariance of every estimator. The oracle of the true gradients is the complex-step derivative of the
- * enumerated objective in the shadow build, no tangent code involved. Then the same estimators with random streams: means and variances within 4 standard errors.
+ * tree_bandit is enumerated through production code (tree.h): exact mean and covariance of every estimator. The oracle
+ * of the true gradients is the complex-step derivative of the enumerated objective in the shadow build, no tangent code
+ * involved. Then the same estimators with random streams: means and variances within 4 standard errors.
  */
 #include <complex.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@ enum { LENGTHS = 3, DISCOUNTS = 3, MODES = 2 };
 static const struct mv_ints lengths = {LENGTHS, {2, 3, 4}};
 static const struct mv_reals discounts = {DISCOUNTS, {0, 0.5, 1}};
 #define FULL 2 /* index of T = N */
-#define ONE 2  /* index of gamma = 1 */
+#define ONE  2 /* index of gamma = 1 */
 
 /* --- the oracle: complex step through the shadow build --------------------------------------------------------- */
 
@@ -30,8 +31,8 @@ static void watch_shadow(void *self, int64_t n, const struct mv_report *report, 
 }
 
 struct oracle {
-  double total;             /* probability */
-  double gradient[2];       /* of J */
+  double total;                /* probability */
+  double gradient[2];          /* of J */
   double weighted[LENGTHS][2]; /* of the window-weighted objectives */
   double objective;
   double direct[MODES][2], correction[MODES][2]; /* means of the T = N estimator's components, gamma = 1 */
@@ -55,7 +56,12 @@ static void oracle_make(void)
       double complex eta[2] = {eta0[0] + (j == 0) * I * h, eta0[1] + (j == 1) * I * h};
       for (int64_t history = 0; history < TREE_ALL; history++) {
         struct shadow_sums s;
-        struct mv_walk walk = {.problem = &p, .forced = &forced, .eta = (const double *)eta, .steps = TREE_STEPS, .arena = &arena, .shadow = mode};
+        struct mv_walk walk = {.problem = &p,
+                               .forced = &forced,
+                               .eta = (const double *)eta,
+                               .steps = TREE_STEPS,
+                               .arena = &arena,
+                               .shadow = mode};
         walk.coords.task[0] = history;
         shadow->walk_run(&walk, watch_shadow, &s);
         double prior = tree_prior(&tree, history);
@@ -154,7 +160,10 @@ static struct rig backprop, reference;
 static struct moments exact_backprop, exact_reference;
 
 static int64_t direct_at(int t, int h, int j) { return rig_offset(&backprop, "direct") + (t * MODES + h) * 2 + j; }
-static int64_t correction_at(int t, int h, int g, int j) { return rig_offset(&backprop, "correction") + ((t * MODES + h) * DISCOUNTS + g) * 2 + j; }
+static int64_t correction_at(int t, int h, int g, int j)
+{
+  return rig_offset(&backprop, "correction") + ((t * MODES + h) * DISCOUNTS + g) * 2 + j;
+}
 static int64_t weighted_at(int t, int j) { return rig_offset(&backprop, "weighted") + t * 2 + j; }
 
 static int set_up(void **state)
@@ -197,12 +206,16 @@ static void unbiased_and_linear(void **state)
 {
   (void)state;
   for (int j = 0; j < 2; j++) {
-    double direct = exact_backprop.mean[direct_at(FULL, MV_PATHWISE, j)], correction = exact_backprop.mean[correction_at(FULL, MV_PATHWISE, ONE, j)];
-    print_message("gradient[%d] = %.12f; bias: naive %.3e, lambda = 1 %.1e\n", j, oracle.gradient[j], direct - oracle.gradient[j], direct + correction - oracle.gradient[j]);
+    double direct = exact_backprop.mean[direct_at(FULL, MV_PATHWISE, j)],
+           correction = exact_backprop.mean[correction_at(FULL, MV_PATHWISE, ONE, j)];
+    print_message("gradient[%d] = %.12f; bias: naive %.3e, lambda = 1 %.1e\n", j, oracle.gradient[j],
+                  direct - oracle.gradient[j], direct + correction - oracle.gradient[j]);
     near("lambda = 1", direct + correction, oracle.gradient[j], ROUNDING);
-    assert_true(j == 1 || fabs(direct - oracle.gradient[j]) > 1e-3); /* there is a bias to lose; eta_1 acts once, without a later score */
+    assert_true(j == 1 || fabs(direct - oracle.gradient[j]) >
+                              1e-3); /* there is a bias to lose; eta_1 acts once, without a later score */
     for (double lambda = 0; lambda < 1.01; lambda += 0.2)
-      near("bias is linear in lambda", direct + lambda * correction - oracle.gradient[j], (1 - lambda) * (direct - oracle.gradient[j]), ROUNDING);
+      near("bias is linear in lambda", direct + lambda * correction - oracle.gradient[j],
+           (1 - lambda) * (direct - oracle.gradient[j]), ROUNDING);
   }
 }
 
@@ -215,7 +228,8 @@ static void reference_unbiased(void **state)
     exact += variance(&exact_reference, j);
     plain += exact_backprop.plain[j] - oracle.gradient[j] * oracle.gradient[j];
     for (int t = 0; t < LENGTHS; t++) {
-      near("reference, weighted", exact_reference.mean[rig_offset(&reference, "weighted") + t * 2 + j], oracle.weighted[t][j], ROUNDING);
+      near("reference, weighted", exact_reference.mean[rig_offset(&reference, "weighted") + t * 2 + j],
+           oracle.weighted[t][j], ROUNDING);
       near("backprop, weighted", exact_backprop.mean[weighted_at(t, j)], oracle.weighted[t][j], ROUNDING);
     }
   }
@@ -244,8 +258,10 @@ static void truncation_bias(void **state)
 {
   (void)state;
   for (int j = 0; j < 2; j++) {
-    double g = exact_backprop.mean[direct_at(0, MV_PATHWISE, j)] + exact_backprop.mean[correction_at(0, MV_PATHWISE, ONE, j)];
-    print_message("T = 2, lambda = 1: credit bias[%d] %.6f, coverage bias %.6f\n", j, g - oracle.weighted[0][j], oracle.weighted[0][j] - oracle.gradient[j]);
+    double g =
+        exact_backprop.mean[direct_at(0, MV_PATHWISE, j)] + exact_backprop.mean[correction_at(0, MV_PATHWISE, ONE, j)];
+    print_message("T = 2, lambda = 1: credit bias[%d] %.6f, coverage bias %.6f\n", j, g - oracle.weighted[0][j],
+                  oracle.weighted[0][j] - oracle.gradient[j]);
     assert_true(j == 1 || fabs(g - oracle.weighted[0][j]) > 1e-2);
   }
 }
@@ -270,7 +286,8 @@ static struct sampled sample_all(struct rig *r)
       for (int l = 0; l < r->kernel->lanes; l++)
         x[i * n + first + l] = rig_value(r, i, l);
   }
-  struct sampled s = {calloc((size_t)size, 8), calloc((size_t)size, 8), calloc((size_t)size, 8), calloc((size_t)size, 8)};
+  struct sampled s = {calloc((size_t)size, 8), calloc((size_t)size, 8), calloc((size_t)size, 8),
+                      calloc((size_t)size, 8)};
   for (int64_t i = 0; i < size; i++) {
     double sum = 0, m2 = 0, m4 = 0;
     for (int64_t k = 0; k < n; k++)
@@ -288,12 +305,16 @@ static struct sampled sample_all(struct rig *r)
   return s;
 }
 
-static void sampled_free(struct sampled *s) { free(s->mean), free(s->mean_se), free(s->variance), free(s->variance_se); }
+static void sampled_free(struct sampled *s)
+{
+  free(s->mean), free(s->mean_se), free(s->variance), free(s->variance_se);
+}
 
 static void compare(const char *what, int64_t i, double got, double expected, double se)
 {
   if (!(fabs(got - expected) <= 4 * se + ROUNDING))
-    fail_msg("%s of value %d: sampled %.6g, exact %.6g, %.2f standard errors apart", what, (int)i, got, expected, (got - expected) / se);
+    fail_msg("%s of value %d: sampled %.6g, exact %.6g, %.2f standard errors apart", what, (int)i, got, expected,
+             (got - expected) / se);
 }
 
 static void sampled_is_exact(struct rig *r, const struct moments *exact)
@@ -352,7 +373,8 @@ static struct level level_at(struct rig *r, const double *point)
     eta[i] = point[i / lanes];
   for (int64_t first = 0; first < TREE_ALL; first += lanes) {
     struct rewards w = {.lanes = lanes};
-    struct mv_walk walk = {.problem = &r->problem, .forced = &forced, .eta = eta, .steps = TREE_STEPS, .arena = &r->arena};
+    struct mv_walk walk = {
+        .problem = &r->problem, .forced = &forced, .eta = eta, .steps = TREE_STEPS, .arena = &r->arena};
     for (int l = 0; l < lanes; l++)
       walk.coords.task[l] = first + l < TREE_ALL ? first + l : 0;
     r->arena.used = 0;
@@ -378,7 +400,8 @@ static struct level level_at(struct rig *r, const double *point)
 
 /* Nodes and weights of the 5-point rule for E g(z), z ~ N(0,1): exact for polynomials up to degree 9. */
 static const double node[5] = {-2.8569700138728056, -1.3556261799742659, 0, 1.3556261799742659, 2.8569700138728056};
-static const double node_weight[5] = {0.011257411327720689, 0.22207592200561266, 0.53333333333333333, 0.22207592200561266, 0.011257411327720689};
+static const double node_weight[5] = {0.011257411327720689, 0.22207592200561266, 0.53333333333333333,
+                                      0.22207592200561266, 0.011257411327720689};
 
 static void es_exact(void **state)
 {
@@ -444,7 +467,8 @@ static void fd_exact(void **state)
   }
 }
 
-/* Several lifetimes of one instance: the mean stays; the variance is that between instances plus that within them over their number. */
+/* Several lifetimes of one instance: the mean stays; the variance is that between instances plus that within them over
+ * their number. */
 static void lifetimes_average(void **state)
 {
   (void)state;
@@ -468,9 +492,10 @@ static void lifetimes_average(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(probabilities),     cmocka_unit_test(unbiased_and_linear), cmocka_unit_test(reference_unbiased),
-                                     cmocka_unit_test(dice_bias),         cmocka_unit_test(truncation_bias),     cmocka_unit_test(sampled_backprop),
-                                     cmocka_unit_test(sampled_reference), cmocka_unit_test(es_exact),            cmocka_unit_test(fd_exact),
-                                     cmocka_unit_test(lifetimes_average)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(probabilities),      cmocka_unit_test(unbiased_and_linear),
+                                     cmocka_unit_test(reference_unbiased), cmocka_unit_test(dice_bias),
+                                     cmocka_unit_test(truncation_bias),    cmocka_unit_test(sampled_backprop),
+                                     cmocka_unit_test(sampled_reference),  cmocka_unit_test(es_exact),
+                                     cmocka_unit_test(fd_exact),           cmocka_unit_test(lifetimes_average)};
   return cmocka_run_group_tests_name("tree_bandit against enumeration", tests, set_up, NULL);
 }

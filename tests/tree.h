@@ -1,19 +1,20 @@
 /* tree.h - enumeration of tree_bandit through production code.
  *
- * Per step a batch of 2 draws from 6 outcomes (3 arms x 2 reward signs) makes 21 multisets, hence 21^4 histories of N = 4 steps and each of the
- * 2 task instances. History h is forced upon the walk through mv_forced; its probability is
- *   1/2 (instance) x prod_n (orderings of the multiset) x (1/2)^8 (reward signs) x exp(sum_n ell_n).
+ * Per step a batch of 2 draws from 6 outcomes (3 arms x 2 reward signs) makes 21 multisets, hence 21^4 histories of N =
+ * 4 steps and each of the 2 task instances. History h is forced upon the walk through mv_forced; its probability is 1/2
+ * (instance) x prod_n (orderings of the multiset) x (1/2)^8 (reward signs) x exp(sum_n ell_n).
  */
 #ifndef METAVAR_TESTS_TREE_H
 #define METAVAR_TESTS_TREE_H
 
 #include "harness.h"
 
-#define TREE_STEPS 4
-#define TREE_PAIRS 21
+#define TREE_STEPS     4
+#define TREE_PAIRS     21
 #define TREE_HISTORIES (TREE_PAIRS * TREE_PAIRS * TREE_PAIRS * TREE_PAIRS) /* of one instance */
-#define TREE_ALL (2 * TREE_HISTORIES)
-#define TREE_PASSES 12 /* least common multiple of the numbers of window starts: every T gets each of its starts equally often */
+#define TREE_ALL       (2 * TREE_HISTORIES)
+#define TREE_PASSES                                                                                                    \
+  12 /* least common multiple of the numbers of window starts: every T gets each of its starts equally often */
 
 struct tree {
   int pass;                /* which window start; see TREE_PASSES */
@@ -36,7 +37,8 @@ static inline int tree_multiset(int64_t history, int64_t step)
   return (int)(history % TREE_PAIRS);
 }
 
-static inline void tree_fill(void *self, enum mv_purpose purpose, const int64_t *task, const int64_t *lifetime, int64_t step, int count, int lanes, double *out)
+static inline void tree_fill(void *self, enum mv_purpose purpose, const int64_t *task, const int64_t *lifetime,
+                             int64_t step, int count, int lanes, double *out)
 {
   const struct tree *t = self;
   (void)lifetime;

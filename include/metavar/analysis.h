@@ -20,7 +20,8 @@
 #define MV_GROUPS_MAX     128   /* groups of one entry in one cell */
 #define MV_GRID_RESAMPLES 10000 /* of eta points, as Vuorio et al. 2022 */
 
-/* --- settings -------------------------------------------------------------------------------------------------------- */
+/* --- settings --------------------------------------------------------------------------------------------------------
+ */
 
 /* One M-vector g = x[base ..] + lambda x[first ..] of a sample x. */
 struct mv_setting {
@@ -54,7 +55,8 @@ double mv_axis_number(const struct mv_axis *, int index);
 void mv_setting_combine(const struct mv_setting *, int meta, int64_t moments, const double *mean,
                         const double *comoment, double *g_mean, double *g_square);
 
-/* --- groups ---------------------------------------------------------------------------------------------------------- */
+/* --- groups ----------------------------------------------------------------------------------------------------------
+ */
 
 /* Merges b into a: counts, means and sums of squared deviations of `meta` coordinates. Returns the joint count. */
 int64_t mv_merge(int meta, int64_t a_count, double *a_mean, double *a_square, int64_t b_count, const double *b_mean,
@@ -75,8 +77,8 @@ struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t 
 void mv_groups_free(struct mv_groups *);
 /* Adds a block; blocks come in order. */
 void mv_groups_add(struct mv_groups *, const struct mv_settings *, const struct mv_layout *, const struct mv_moments *);
-/* Blocks in one group of an entry whose task instances serve `nest` replicates each. Always a multiple of nest, so that groups
- * of any two entries start at the same task instance after the same number of (width / nest) blocks. */
+/* Blocks in one group of an entry whose task instances serve `nest` replicates each. Always a multiple of nest, so that
+ * groups of any two entries start at the same task instance after the same number of (width / nest) blocks. */
 int64_t mv_groups_width(int64_t blocks, int64_t nest);
 
 /* One mean over groups. Two tracks are paired: what has the same group index shares its random numbers. */
@@ -92,8 +94,8 @@ void mv_track_free(struct mv_track *);
 int mv_track_filled(const struct mv_track *); /* groups with samples */
 /* Setting s of a cell. */
 void mv_track_fill(struct mv_track *, const struct mv_groups *, int setting);
-/* The reference, kept block by block, in groups that pair with `groups` groups of `width` blocks each; what it has beyond those
- * in at most as many groups more, after them. `width` and `nest` are the reference's. */
+/* The reference, kept block by block, in groups that pair with `groups` groups of `width` blocks each; what it has
+ * beyond those in at most as many groups more, after them. `width` and `nest` are the reference's. */
 struct mv_track mv_track_align(const struct mv_groups *reference, int groups, int64_t width, int64_t nest);
 
 /* Merged over groups. */
@@ -104,7 +106,8 @@ struct mv_total {
 };
 void mv_track_total(const struct mv_track *, struct mv_total *);
 
-/* --- bootstrap ------------------------------------------------------------------------------------------------------- */
+/* --- bootstrap -------------------------------------------------------------------------------------------------------
+ */
 
 /* Resampled groups: times[r][g] is how often resample r drew group g. */
 struct mv_resamples {
@@ -112,8 +115,8 @@ struct mv_resamples {
   double *times;
 };
 
-/* Draws from Philox, a function of `stream` alone. Resamples in which a or b (may be NULL) would be empty are drawn again. An
- * empty set (count 0) if a or b has fewer than two groups with samples: then errors are undefined. */
+/* Draws from Philox, a function of `stream` alone. Resamples in which a or b (may be NULL) would be empty are drawn
+ * again. An empty set (count 0) if a or b has fewer than two groups with samples: then errors are undefined. */
 struct mv_resamples mv_resamples_make(int count, const struct mv_track *a, const struct mv_track *b, uint32_t stream);
 void mv_resamples_free(struct mv_resamples *);
 
@@ -126,7 +129,8 @@ void mv_draw_indices(uint32_t purpose, uint32_t stream, uint32_t r, uint32_t att
 
 double mv_deviation(const double *x, int count); /* standard deviation, n - 1; NaN for less than two */
 
-/* --- bias ------------------------------------------------------------------------------------------------------------ */
+/* --- bias ------------------------------------------------------------------------------------------------------------
+ */
 
 /* tr Cov of the means of two paired tracks, from the scatter of their groups; 0 without common groups, NaN with one. */
 double mv_mean_covariance(const struct mv_track *a, const struct mv_total *at, const struct mv_track *b,
@@ -138,12 +142,13 @@ struct mv_distance {
   double low, high; /* interval of the true squared length */
 };
 
-/* Of d[meta] whose errors are those of draws[count][meta], resampled values of d. `groups`: independent pieces behind them.
- * work: [3 count]. */
+/* Of d[meta] whose errors are those of draws[count][meta], resampled values of d. `groups`: independent pieces behind
+ * them. work: [3 count]. */
 struct mv_distance mv_distance_make(int meta, const double *d, int count, const double *draws, int groups,
                                     double confidence, double *work);
 
-/* --- cell ------------------------------------------------------------------------------------------------------------ */
+/* --- cell ------------------------------------------------------------------------------------------------------------
+ */
 
 enum mv_stat {
   MV_STAT_VARIANCE,
@@ -180,13 +185,14 @@ struct mv_analysis {
   double confidence;
 };
 
-/* Fills rows[settings] and coordinates[settings][2][meta] (mean, variance). reference NULL: no bias. `nest`: replicates per task
- * instance, of the entry and of the reference. */
+/* Fills rows[settings] and coordinates[settings][2][meta] (mean, variance). reference NULL: no bias. `nest`: replicates
+ * per task instance, of the entry and of the reference. */
 void mv_cell_analyze(const struct mv_analysis *, const struct mv_settings *, const struct mv_groups *, int64_t nest,
                      const struct mv_groups *reference, int64_t reference_nest, uint32_t stream, struct mv_row *rows,
                      double *coordinates);
 
-/* --- grid ------------------------------------------------------------------------------------------------------------ */
+/* --- grid ------------------------------------------------------------------------------------------------------------
+ */
 
 /* The statistics that are averaged over eta points, each with the cell's standard error (MV_STATS: none). */
 struct mv_averaged {
@@ -210,7 +216,8 @@ struct mv_grid_row {
 struct mv_grid_row mv_grid_average(const struct mv_row *rows, int points, int64_t stride, int meta, double confidence,
                                    double *work);
 
-/* --- a whole run, and its files -------------------------------------------------------------------------------------- */
+/* --- a whole run, and its files --------------------------------------------------------------------------------------
+ */
 
 struct mv_entry_tables {
   struct mv_settings settings;
@@ -229,8 +236,8 @@ struct mv_tables {
   const char *axis[MV_OUTPUTS_MAX * MV_AXES_MAX];
 };
 
-/* Reads and computes everything. reference: label, or NULL for the first entry of the estimator called reference, if there is
- * one. Exit code; errors printed. Free the tables in any case. */
+/* Reads and computes everything. reference: label, or NULL for the first entry of the estimator called reference, if
+ * there is one. Exit code; errors printed. Free the tables in any case. */
 int mv_tables_make(struct mv_results *, const struct mv_analysis *, const double *lambda, int lambdas,
                    const char *reference, struct mv_tables *);
 void mv_tables_free(struct mv_tables *);

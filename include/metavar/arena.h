@@ -18,9 +18,6 @@ void mv_arena_free(struct mv_arena *);
 void *mv_arena_take(struct mv_arena *, size_t bytes);
 
 /* Bytes that mv_arena_take uses up for a request. */
-static inline size_t mv_arena_cost(size_t bytes)
-{
-  return (bytes + MV_ALIGN - 1) / MV_ALIGN * MV_ALIGN;
-}
+static inline size_t mv_arena_cost(size_t bytes) { return (bytes + MV_ALIGN - 1) / MV_ALIGN * MV_ALIGN; }
 
 #endif

@@ -1,7 +1,8 @@
 /* choose.h - every categorical choice of every task. Kernel files only.
  *
- * inverse_cdf: the first alternative whose cumulative weight exceeds u times the total; gumbel: argmax of logit - log(-log u)
- * (Gumbel-max; Maddison et al. 2014), which keeps more choices equal under a small change of the logits; forced: as told.
+ * inverse_cdf: the first alternative whose cumulative weight exceeds u times the total; gumbel: argmax of logit -
+ * log(-log u) (Gumbel-max; Maddison et al. 2014), which keeps more choices equal under a small change of the logits;
+ * forced: as told.
  */
 #ifndef METAVAR_CHOOSE_H
 #define METAVAR_CHOOSE_H

@@ -1,8 +1,8 @@
 /* estimator.h - what an estimator is: settings in, one named bundle of outputs per replicate out.
  *
  * A file in src/estimators/ is an estimator. It exports one symbol through MV_ESTIMATOR(name), asks for walks
- * (unroll.h) and combines what it sees. It never calls a task itself, takes memory only from the arena, and knows nothing of
- * MPI, HDF5 or files. Every gradient is the gradient of J, which is maximised.
+ * (unroll.h) and combines what it sees. It never calls a task itself, takes memory only from the arena, and knows
+ * nothing of MPI, HDF5 or files. Every gradient is the gradient of J, which is maximised.
  */
 #ifndef METAVAR_ESTIMATOR_H
 #define METAVAR_ESTIMATOR_H
@@ -11,7 +11,7 @@
 #include "metavar/field.h"
 #include "metavar/unroll.h"
 
-#define MV_AXES_MAX 4
+#define MV_AXES_MAX    4
 #define MV_OUTPUTS_MAX 8
 
 enum mv_axis_kind { MV_AXIS_INTS, MV_AXIS_REALS, MV_AXIS_NAMES };
@@ -52,11 +52,11 @@ struct mv_request {
   const void *settings; /* the estimator's */
   const double *eta;    /* [meta] nominal values */
   struct mv_key key;
-  int count;                          /* live lanes; the others repeat the last one and are thrown away */
-  int64_t task[MV_LANES_MAX];         /* coordinates of each lane's replicate */
-  int64_t lifetime[MV_LANES_MAX];     /* index of the lifetime draw within the task instance */
-  int64_t draw[MV_LANES_MAX];         /* index of the replicate within the task instance: r % (P L) */
-  const struct mv_forced *forced;     /* NULL: random */
+  int count;                      /* live lanes; the others repeat the last one and are thrown away */
+  int64_t task[MV_LANES_MAX];     /* coordinates of each lane's replicate */
+  int64_t lifetime[MV_LANES_MAX]; /* index of the lifetime draw within the task instance */
+  int64_t draw[MV_LANES_MAX];     /* index of the replicate within the task instance: r % (P L) */
+  const struct mv_forced *forced; /* NULL: random */
   struct mv_arena *arena;
   num *values; /* out: all outputs one after the other, each row-major: [mv_layout.values] */
 };
@@ -72,11 +72,13 @@ struct mv_estimator {
   /* Settings that contradict each other or the problem; fills in derived defaults (an empty list of truncation lengths
    * becomes {N}). */
   void (*complete)(void *settings, const struct mv_problem *, struct mv_complaints *);
-  /* Fills out[MV_OUTPUTS_MAX] and returns their number. Order: gradients, components and targets, then the objective, then notes.
-   * The last axis of gradients, components and targets has length M and may be left to the framework (rank excludes it). */
+  /* Fills out[MV_OUTPUTS_MAX] and returns their number. Order: gradients, components and targets, then the objective,
+   * then notes. The last axis of gradients, components and targets has length M and may be left to the framework (rank
+   * excludes it). */
   int (*outputs)(const void *settings, const struct mv_problem *, struct mv_output *out);
-  /* What a run of each single setting alone would cost, averaged over window starts, per replicate: primal[] and tangent[] in
-   * inner steps, over the leading axes (without gamma-like free axes) of output 0; returns the number of those axes. */
+  /* What a run of each single setting alone would cost, averaged over window starts, per replicate: primal[] and
+   * tangent[] in inner steps, over the leading axes (without gamma-like free axes) of output 0; returns the number of
+   * those axes. */
   int (*cost)(const void *settings, const struct mv_problem *, double *primal, double *tangent);
   /* Lifetimes (indices into mv_coords.lifetime) that one replicate uses. */
   int64_t (*lifetimes)(const void *settings, const struct mv_problem *);

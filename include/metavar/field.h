@@ -27,16 +27,16 @@ struct mv_choices { /* indices into mv_field.choices */
   int value[MV_LIST_MAX];
 };
 
-enum mv_kind {   /* the type of the struct member at mv_field.offset */
-  MV_INT,        /* int64_t */
-  MV_SEED,       /* uint64_t, the whole range */
-  MV_REAL,       /* double, always finite */
-  MV_BOOL,       /* bool */
-  MV_CHOICE,     /* int: an index into choices */
-  MV_NAME,       /* char[MV_NAME_MAX + 1]: [A-Za-z0-9._-]+, first a letter or digit */
-  MV_INT_LIST,   /* struct mv_ints */
-  MV_REAL_LIST,  /* struct mv_reals */
-  MV_CHOICE_LIST /* struct mv_choices */
+enum mv_kind {                /* the type of the struct member at mv_field.offset */
+               MV_INT,        /* int64_t */
+               MV_SEED,       /* uint64_t, the whole range */
+               MV_REAL,       /* double, always finite */
+               MV_BOOL,       /* bool */
+               MV_CHOICE,     /* int: an index into choices */
+               MV_NAME,       /* char[MV_NAME_MAX + 1]: [A-Za-z0-9._-]+, first a letter or digit */
+               MV_INT_LIST,   /* struct mv_ints */
+               MV_REAL_LIST,  /* struct mv_reals */
+               MV_CHOICE_LIST /* struct mv_choices */
 };
 
 struct mv_field {
@@ -50,7 +50,10 @@ struct mv_field {
   const char *doc;            /* one sentence, lower case, no full stop */
   bool open_min;              /* min itself is not allowed */
 };
-#define MV_FIELD_END {.name = NULL}
+#define MV_FIELD_END                                                                                                   \
+  {                                                                                                                    \
+    .name = NULL                                                                                                       \
+  }
 
 /* Something wrong with the value of one key. `complete` hooks of tasks and estimators report through it;
  * the reader adds file, line and column. */

@@ -8,10 +8,10 @@ enum mv_store_kind { MV_STORE_SAMPLES, MV_STORE_MOMENTS };
 
 /* One row of `estimators:`. A list given to a scalar setting makes one entry per value. */
 struct mv_entry {
-  char label[MV_NAME_MAX + 1]; /* unique; group name in results.h5; default: the estimator's name */
-  int64_t replicates;          /* per eta point */
-  int store;                   /* enum mv_store_kind */
-  int64_t lifetimes_per_task;  /* nested design: replicate r has perturbation r % P, */
+  char label[MV_NAME_MAX + 1];        /* unique; group name in results.h5; default: the estimator's name */
+  int64_t replicates;                 /* per eta point */
+  int store;                          /* enum mv_store_kind */
+  int64_t lifetimes_per_task;         /* nested design: replicate r has perturbation r % P, */
   int64_t perturbations_per_lifetime; /* lifetime (r / P) % L, task instance r / (P L) */
   const struct mv_estimator *estimator;
   void *settings;
@@ -30,10 +30,10 @@ struct mv_job {
   void *task_settings;
   struct mv_problem problem; /* points into the job */
 
-  int meta;     /* M */
-  int points;   /* eta points */
-  double *eta;  /* [points][meta] */
-  int *grid;    /* [meta] lengths of the axes if eta is a grid (first axis slowest), else NULL */
+  int meta;    /* M */
+  int points;  /* eta points */
+  double *eta; /* [points][meta] */
+  int *grid;   /* [meta] lengths of the axes if eta is a grid (first axis slowest), else NULL */
 
   int entry_count;
   struct mv_entry *entries;
@@ -41,17 +41,19 @@ struct mv_job {
   char *text; /* the file, verbatim, then the --set lines as comments */
 };
 
-/* Reads a job: the file at path with `overrides` ("estimators.0.sigma=0.2", "seed=7") applied. Tasks and estimators come from
- * the given kernel. On error prints every problem as "path:line:column: message" to `report` (FILE) and returns NULL. */
-struct mv_job *mv_job_read(const char *path, const char *const *overrides, int override_count,
-                           const struct mv_kernel *, void *report);
+/* Reads a job: the file at path with `overrides` ("estimators.0.sigma=0.2", "seed=7") applied. Tasks and estimators
+ * come from the given kernel. On error prints every problem as "path:line:column: message" to `report` (FILE) and
+ * returns NULL. */
+struct mv_job *mv_job_read(const char *path, const char *const *overrides, int override_count, const struct mv_kernel *,
+                           void *report);
 /* The same from memory; `name` stands for the path in messages. */
 struct mv_job *mv_job_parse(const char *name, const char *text, size_t length, const char *const *overrides,
                             int override_count, const struct mv_kernel *, void *report);
 void mv_job_free(struct mv_job *);
 
-/* Canonical job file, every default filled in, keys in table order: reading it back gives the same job. With identity_only,
- * keys that change no result (name, unit) or only extend it (replicates) are left out: text to compare, not to read. malloc'ed. */
+/* Canonical job file, every default filled in, keys in table order: reading it back gives the same job. With
+ * identity_only, keys that change no result (name, unit) or only extend it (replicates) are left out: text to compare,
+ * not to read. malloc'ed. */
 char *mv_job_canonical(const struct mv_job *, bool identity_only);
 
 /* The tables behind a job file, for `describe`. */

@@ -5,9 +5,9 @@
 #include "metavar/estimator.h"
 
 struct mv_kernel {
-  const char *name;                            /* "scalar", "shadow", "x86_64", "x86_64_v3", "x86_64_v4" */
-  int lanes;                                   /* lifetimes side by side */
-  const struct mv_task *const *tasks;          /* NULL-terminated, sorted by name; same order in every kernel */
+  const char *name;                             /* "scalar", "shadow", "x86_64", "x86_64_v3", "x86_64_v4" */
+  int lanes;                                    /* lifetimes side by side */
+  const struct mv_task *const *tasks;           /* NULL-terminated, sorted by name; same order in every kernel */
   const struct mv_estimator *const *estimators; /* likewise */
   void (*walk_run)(struct mv_walk *, mv_observe *, void *self);
   size_t (*walk_bytes)(const struct mv_problem *, int block_count);

@@ -1,10 +1,10 @@
 /* math.h - elementary functions of lanes. Kernel files only.
  *
- * No libm here: its results change with the instruction set of the machine. These use +, -, *, /, sqrt and integer operations
- * on the bits in one fixed order, so every lane of every build gives the same bits; errors are about 1 ulp (tests/test_math.c).
- * real is the number type of random numbers: a lane vector, or a double where num is double or complex.
- * exp: argument reduction by Cody & Waite (1980), polynomial of degree 11 by Chebyshev interpolation; results below the
- * smallest normal number are flushed to 0. log, sin, cos: polynomials of fdlibm (Sun Microsystems 1993).
+ * No libm here: its results change with the instruction set of the machine. These use +, -, *, /, sqrt and integer
+ * operations on the bits in one fixed order, so every lane of every build gives the same bits; errors are about 1 ulp
+ * (tests/test_math.c). real is the number type of random numbers: a lane vector, or a double where num is double or
+ * complex. exp: argument reduction by Cody & Waite (1980), polynomial of degree 11 by Chebyshev interpolation; results
+ * below the smallest normal number are flushed to 0. log, sin, cos: polynomials of fdlibm (Sun Microsystems 1993).
  */
 #ifndef METAVAR_MATH_H
 #define METAVAR_MATH_H
@@ -77,8 +77,10 @@ static inline real real_exp(real x)
   real shifted = x * 0x1.71547652b82fep+0 + MV_ROUND, k = shifted - MV_ROUND;
   real r = (x - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
   real r2 = r * r, r4 = r2 * r2;
-  real low = (0x1.5555555555555p-3 + 0x1.5555555554cb0p-5 * r) + r2 * (0x1.1111111110e68p-7 + 0x1.6c16c173948e7p-10 * r);
-  real high = (0x1.a01a01a4b5f72p-13 + 0x1.a019c98e708e7p-16 * r) + r2 * (0x1.71de17d5ef6f3p-19 + 0x1.288060f149570p-22 * r);
+  real low =
+      (0x1.5555555555555p-3 + 0x1.5555555554cb0p-5 * r) + r2 * (0x1.1111111110e68p-7 + 0x1.6c16c173948e7p-10 * r);
+  real high =
+      (0x1.a01a01a4b5f72p-13 + 0x1.a019c98e708e7p-16 * r) + r2 * (0x1.71de17d5ef6f3p-19 + 0x1.288060f149570p-22 * r);
   real q = low + r4 * (high + r4 * 0x1.af2391d7f5e6cp-26);
   real p = 1.0 + (r + r2 * (0.5 + r * q));
   /* 2^(k-1), then doubled: k = 1024 does not overflow */
@@ -98,8 +100,8 @@ static inline real real_log(real x)
   real k = MV_REAL(k_bits | 0x4330000000000000u) - (0x1p52 + 1024.0);
   real s = f / (2.0 + f), z = s * s, w = z * z;
   real even = w * (0x1.999999997fa04p-2 + w * (0x1.c71c51d8e78afp-3 + w * 0x1.39a09d078c69fp-3));
-  real odd = z * (0x1.5555555555593p-1 +
-                  w * (0x1.2492494229359p-2 + w * (0x1.7466496cb03dep-3 + w * 0x1.2f112df3e5244p-3)));
+  real odd =
+      z * (0x1.5555555555593p-1 + w * (0x1.2492494229359p-2 + w * (0x1.7466496cb03dep-3 + w * 0x1.2f112df3e5244p-3)));
   real half = 0.5 * f * f;
   real y = k * 0x1.62e42fee00000p-1 - ((half - (s * (half + (even + odd)) + k * 0x1.a39ef35793c76p-33)) - f);
   y = real_select(real_less(x, real_set(__builtin_inf())), y, x); /* inf and NaN pass through */
@@ -120,12 +122,18 @@ static inline void real_sincos_turn(real u, real *sine, real *cosine)
   real shifted = 4.0 * u + MV_ROUND;
   numu quadrant = (numu)MV_BITS(shifted);
   real t = (u - 0.25 * (shifted - MV_ROUND)) * 0x1.921fb54442d18p+2, z = t * t;
-  real s = t + t * z * (-0x1.5555555555549p-3 +
-                        z * (0x1.111111110f8a6p-7 + z * (-0x1.a01a019c161d5p-13 +
-                        z * (0x1.71de357b1fe7dp-19 + z * (-0x1.ae5e68a2b9cebp-26 + z * 0x1.5d93a5acfd57cp-33)))));
-  real c = 1.0 - (0.5 * z - z * z * (0x1.555555555554cp-5 + z * (-0x1.6c16c16c15177p-10 +
-                        z * (0x1.a01a019cb1590p-16 + z * (-0x1.27e4f809c52adp-22 +
-                        z * (0x1.1ee9ebdb4b1c4p-29 + z * -0x1.8fae9be8838d4p-37))))));
+  real s = t + t * z *
+                   (-0x1.5555555555549p-3 +
+                    z * (0x1.111111110f8a6p-7 +
+                         z * (-0x1.a01a019c161d5p-13 +
+                              z * (0x1.71de357b1fe7dp-19 + z * (-0x1.ae5e68a2b9cebp-26 + z * 0x1.5d93a5acfd57cp-33)))));
+  real c =
+      1.0 - (0.5 * z -
+             z * z *
+                 (0x1.555555555554cp-5 +
+                  z * (-0x1.6c16c16c15177p-10 +
+                       z * (0x1.a01a019cb1590p-16 +
+                            z * (-0x1.27e4f809c52adp-22 + z * (0x1.1ee9ebdb4b1c4p-29 + z * -0x1.8fae9be8838d4p-37))))));
   numi swap = -(numi)(quadrant & 1);
   numu sine_sign = (quadrant & 2) << 62, cosine_sign = ((quadrant + 1) & 2) << 62;
   *sine = MV_REAL((numu)MV_BITS(real_select(swap, c, s)) ^ sine_sign);
@@ -183,7 +191,7 @@ typedef int64_t mv_lane_index __attribute__((may_alias));
 typedef num mv_lane_value;
 typedef numi mv_lane_index;
 #endif
-#define NUM_LANE(x, k, lane) (((mv_lane_value *)(x))[(k) * MV_LANES + (lane)])
-#define NUMI_LANE(x, k, lane) (((mv_lane_index *)(x))[(k) * MV_LANES + (lane)])
+#define NUM_LANE(x, k, lane)  (((mv_lane_value *)(x))[(k)*MV_LANES + (lane)])
+#define NUMI_LANE(x, k, lane) (((mv_lane_index *)(x))[(k)*MV_LANES + (lane)])
 
 #endif

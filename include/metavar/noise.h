@@ -1,8 +1,8 @@
 /* noise.h - Philox for all lanes at once. Kernel files only; stream.h says what the coordinates mean.
  *
- * Counter words: [0] draw block, [1] step, [2] task instance (low 32 bits), [3] task (8 bits), lifetime (20), purpose (4).
- * A block of 128 bits makes two numbers: uniforms (k + 1/2) 2^-52, k < 2^52, so never 0 or 1; normals by Box & Muller (1958), which
- * take exactly two uniforms for two normals, so that every draw has a fixed address.
+ * Counter words: [0] draw block, [1] step, [2] task instance (low 32 bits), [3] task (8 bits), lifetime (20), purpose
+ * (4). A block of 128 bits makes two numbers: uniforms (k + 1/2) 2^-52, k < 2^52, so never 0 or 1; normals by Box &
+ * Muller (1958), which take exactly two uniforms for two normals, so that every draw has a fixed address.
  */
 #ifndef METAVAR_NOISE_H
 #define METAVAR_NOISE_H

@@ -15,8 +15,8 @@
 
 #include <stdint.h>
 
-#define MV_NUM_SCALAR 1
-#define MV_NUM_LANES 2
+#define MV_NUM_SCALAR  1
+#define MV_NUM_LANES   2
 #define MV_NUM_COMPLEX 3
 #ifndef MV_NUM
 #define MV_NUM MV_NUM_SCALAR

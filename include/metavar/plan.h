@@ -14,7 +14,8 @@ struct mv_layout {
   int64_t values;  /* doubles in one sample */
   int64_t moments; /* the leading ones that statistics are made of: all but notes */
   int64_t pairs;   /* moments (moments + 1) / 2 */
-  /* M-vectors whose norms are watched: every gradient and target, and base + component. Parts: first double of each; -1 none. */
+  /* M-vectors whose norms are watched: every gradient and target, and base + component. Parts: first double of each; -1
+   * none. */
   int64_t vectors;
   int64_t (*vector)[2];
   /* cost of each setting alone */

@@ -42,8 +42,8 @@ bool mv_unit_fits(const struct mv_plan *, const struct mv_unit *);
 size_t mv_result_bytes(const struct mv_plan *, const struct mv_unit *);
 bool mv_result_view(const struct mv_plan *, const void *bytes, size_t size, struct mv_result *);
 
-/* Moments of `count` samples values[count][layout.values], status[count], whose first replicate id is `first`. Two passes in
- * replicate order, so the bits depend on nothing else. Outputs as one block of the table above. */
+/* Moments of `count` samples values[count][layout.values], status[count], whose first replicate id is `first`. Two
+ * passes in replicate order, so the bits depend on nothing else. Outputs as one block of the table above. */
 void mv_moments_make(const struct mv_layout *, const double *values, const int8_t *status, int64_t first, int64_t count,
                      int64_t *finite, int64_t *nonfinite, double *mean, double *comoment, double *largest,
                      int64_t *largest_id);

@@ -4,20 +4,21 @@
 
 #include "metavar/plan.h"
 
-/* Seconds per replicate of every entry on this machine, measured in about `budget` seconds (at least one lane group each; entries
- * that the budget does not reach are scaled by plan->work). seconds[entry_count]. Returns the seconds it took. */
+/* Seconds per replicate of every entry on this machine, measured in about `budget` seconds (at least one lane group
+ * each; entries that the budget does not reach are scaled by plan->work). seconds[entry_count]. Returns the seconds it
+ * took. */
 double mv_calibrate(const struct mv_plan *, double budget, double *seconds);
 
 struct mv_schedule;
 struct mv_schedule *mv_schedule_create(const struct mv_plan *);
 void mv_schedule_free(struct mv_schedule *);
 
-/* These replicates are committed already. Any order, overlaps allowed; a block of moments counts only when all of it is there. The
- * first argument is a struct mv_schedule, so that this is a visitor for mv_store_committed. */
+/* These replicates are committed already. Any order, overlaps allowed; a block of moments counts only when all of it is
+ * there. The first argument is a struct mv_schedule, so that this is a visitor for mv_store_committed. */
 void mv_schedule_mark(void *schedule, const struct mv_unit *);
 
-/* Cuts what is missing into units, longest first, ties by cell and replicate. seconds[entry_count] per replicate. Unit boundaries
- * never change a result. */
+/* Cuts what is missing into units, longest first, ties by cell and replicate. seconds[entry_count] per replicate. Unit
+ * boundaries never change a result. */
 void mv_schedule_cut(struct mv_schedule *, const double *seconds, int ranks);
 
 /* What was missing at first. Marks end here. */

@@ -10,8 +10,8 @@ void mv_selfcheck_eta(const struct mv_shape *, double *eta);
 /* Philox4x32-10 against the published vectors. */
 bool mv_selfcheck_philox(void);
 
-/* step_jvp in `kernel` against the complex step of the shadow build over 40 steps of 25 replicates: largest difference of any reported tangent, relative to
- * the largest tangent of its kind in the lifetime. */
+/* step_jvp in `kernel` against the complex step of the shadow build over 40 steps of 25 replicates: largest difference
+ * of any reported tangent, relative to the largest tangent of its kind in the lifetime. */
 double mv_selfcheck_jvp(const struct mv_kernel *, const char *task, enum mv_hessian, enum mv_sampler);
 
 /* XXH3-128 over the values of replicates 0 .. 63 of a pair with default settings, lifetime length 12, as hex[33]. */

@@ -108,8 +108,8 @@ static inline void mv_softmax_update_jvp(int arms, int batch, num alpha, num alp
     for (int k = 0; k < arms; k++)
       d[k] += alpha_dot * s.gradient[k] - pull * s.pi[k] * (d[k] - mean);
   }
-  *dot = (struct mv_report){
-      .objective = num_set(0.0), .logp = logp, .surrogate = surrogate * share, .expected = expected};
+  *dot =
+      (struct mv_report){.objective = num_set(0.0), .logp = logp, .surrogate = surrogate * share, .expected = expected};
 }
 
 #endif

@@ -28,9 +28,10 @@ struct mv_attempt {
 
 struct mv_store;
 
-/* Opens or creates RUN for this job, before any rank works. Creates: job.yaml (verbatim), resolved.yaml (canonical), shards/,
- * manifest.jsonl, attempts/, README.txt. An existing directory that is not a run, or holds another job (canonical identity text differs), is
- * refused with one message naming the first differing key, nothing touched. Errors are printed to stderr once; *exit_code says which. */
+/* Opens or creates RUN for this job, before any rank works. Creates: job.yaml (verbatim), resolved.yaml (canonical),
+ * shards/, manifest.jsonl, attempts/, README.txt. An existing directory that is not a run, or holds another job
+ * (canonical identity text differs), is refused with one message naming the first differing key, nothing touched.
+ * Errors are printed to stderr once; *exit_code says which. */
 struct mv_store *mv_store_open(const char *run, const struct mv_plan *, int *exit_code);
 int mv_store_attempt(struct mv_store *, const struct mv_attempt *); /* exit code */
 
@@ -42,10 +43,12 @@ int mv_store_add(struct mv_store *, const void *result, size_t size);
 int mv_store_commit(struct mv_store *);
 void mv_store_close(struct mv_store *); /* commits nothing */
 
-/* Writes RUN/results.h5 from the shards (temporary name, fsync, rename) when every replicate of every cell is there. Exit code. */
+/* Writes RUN/results.h5 from the shards (temporary name, fsync, rename) when every replicate of every cell is there.
+ * Exit code. */
 int mv_store_finalize(struct mv_store *);
 
-/* Canonical digest of a results.h5: all datasets outside /provenance, by path, type, shape and bytes. hex[33]. Exit code. */
+/* Canonical digest of a results.h5: all datasets outside /provenance, by path, type, shape and bytes. hex[33]. Exit
+ * code. */
 int mv_results_digest(const char *path, char hex[33]);
 
 /* Progress of a run directory, from its files alone. */
@@ -64,9 +67,9 @@ void mv_results_close(struct mv_results *);
 const struct mv_job *mv_results_job(const struct mv_results *);
 const struct mv_plan *mv_results_plan(const struct mv_results *);
 
-/* Moments of one cell in blocks of job->block replicates, whatever the store kind: samples are reduced on the way (mv_moments_make). Streams:
- * memory is one block's. visit gets block b, its finite and non-finite counts, mean[moments], comoment[pairs], largest[vectors][MV_LARGEST],
- * largest_id. Exit code. */
+/* Moments of one cell in blocks of job->block replicates, whatever the store kind: samples are reduced on the way
+ * (mv_moments_make). Streams: memory is one block's. visit gets block b, its finite and non-finite counts,
+ * mean[moments], comoment[pairs], largest[vectors][MV_LARGEST], largest_id. Exit code. */
 struct mv_moments {
   int64_t block, count, nonfinite;
   const double *mean, *comoment, *largest;

@@ -22,7 +22,8 @@ void mv_store_say(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* All bytes of a regular file, and a zero behind them; malloc'ed. NULL: errno says why. */
 char *mv_file_read(int directory, const char *name, size_t *size);
-/* Replaces a file: temporary name, fsync, rename, fsync of the directory. False: errno says why, nothing is left behind. */
+/* Replaces a file: temporary name, fsync, rename, fsync of the directory. False: errno says why, nothing is left
+ * behind. */
 bool mv_file_write(int directory, const char *name, const void *bytes, size_t size);
 /* The last half of that for a file that is written already. */
 bool mv_file_publish(int directory, const char *temporary, const char *name);
@@ -56,8 +57,8 @@ struct mv_manifest {
   bool torn; /* the file does not end with a newline */
 };
 
-/* Reads RUN/manifest.jsonl and checks every shard: there and of the right size, and, if `digest`, of the right contents.
- * Whatever fails is left out after one message. False: the file cannot be read; told. */
+/* Reads RUN/manifest.jsonl and checks every shard: there and of the right size, and, if `digest`, of the right
+ * contents. Whatever fails is left out after one message. False: the file cannot be read; told. */
 bool mv_manifest_read(int run, const char *path, const struct mv_plan *, bool digest, struct mv_manifest *);
 void mv_manifest_free(struct mv_manifest *);
 /* Adds one shard to the table, and the units that go with it. */
@@ -139,11 +140,13 @@ char *mv_attempt_text(const struct mv_attempt *, int number, const char *kernel)
 void mv_hdf5_start(void);
 int64_t mv_hdf5_access(void); /* a file access property list; the caller closes it */
 
-/* A shard of these results as the bytes of an HDF5 file: group per unit, datasets as in results.h5. NULL: HDF5 failed. */
+/* A shard of these results as the bytes of an HDF5 file: group per unit, datasets as in results.h5. NULL: HDF5 failed.
+ */
 void *mv_shard_image(const struct mv_plan *, const struct mv_schema *, const struct mv_result *, int count,
                      size_t *size);
 
-/* Writes a whole results.h5 to `path`, a file that does not exist. `shards` is the folder of the shards. Exit code, errors told. */
+/* Writes a whole results.h5 to `path`, a file that does not exist. `shards` is the folder of the shards. Exit code,
+ * errors told. */
 int mv_results_write(const char *path, const char *shards, const struct mv_plan *, const struct mv_schema *,
                      const struct mv_manifest *);
 

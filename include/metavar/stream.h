@@ -25,9 +25,9 @@ enum mv_purpose {
   MV_PURPOSES
 };
 
-#define MV_TASK_BITS 40
+#define MV_TASK_BITS     40
 #define MV_LIFETIME_BITS 20
-#define MV_MAX_TASKS (INT64_C(1) << MV_TASK_BITS)         /* task instances of one eta point */
+#define MV_MAX_TASKS     (INT64_C(1) << MV_TASK_BITS)     /* task instances of one eta point */
 #define MV_MAX_LIFETIMES (INT64_C(1) << MV_LIFETIME_BITS) /* lifetimes of one task instance */
 
 /* Key of one eta point. eta[meta] are the nominal values (in training: the update index); -0 counts as 0. */

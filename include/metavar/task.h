@@ -44,11 +44,11 @@ struct mv_noise {
 };
 
 struct mv_shape {
-  int meta;     /* M, number of meta-parameters */
-  int state;    /* nums in theta */
-  int instance; /* nums in a task instance */
-  int prepared; /* nums that prepare() derives from eta and instance once a lifetime */
-  int tape;     /* nums that step() leaves for the derivatives of the same step */
+  int meta;          /* M, number of meta-parameters */
+  int state;         /* nums in theta */
+  int instance;      /* nums in a task instance */
+  int prepared;      /* nums that prepare() derives from eta and instance once a lifetime */
+  int tape;          /* nums that step() leaves for the derivatives of the same step */
   unsigned hessians; /* bit set of (1u << enum mv_hessian) that step_jvp understands */
   bool expected;     /* step reports V_n = E[R_n | theta_n] */
   struct mv_draws at_instance, at_init, at_step;
@@ -75,8 +75,8 @@ struct mv_life {
 struct mv_columns {
   int count;
   enum mv_hessian hessian;
-  const num *eta_dot;      /* [count][meta] */
-  num *theta_dot;          /* [count][state]: tangent of theta_n in, of theta_{n+1} out */
+  const num *eta_dot;       /* [count][meta] */
+  num *theta_dot;           /* [count][state]: tangent of theta_n in, of theta_{n+1} out */
   struct mv_report *report; /* [count] out: tangents of this step's report */
 };
 
@@ -107,8 +107,8 @@ struct mv_task {
 
 #ifdef MV_VARIANT
 #define MV_JOIN_(a, b, c) a##b##_##c
-#define MV_JOIN(a, b, c) MV_JOIN_(a, b, c)
-#define MV_TASK(name) const struct mv_task MV_JOIN(mv_task_, name, MV_VARIANT)
+#define MV_JOIN(a, b, c)  MV_JOIN_(a, b, c)
+#define MV_TASK(name)     const struct mv_task MV_JOIN(mv_task_, name, MV_VARIANT)
 #endif
 
 #endif

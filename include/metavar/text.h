@@ -6,8 +6,8 @@
 
 #define MV_TEXT_WIDTH 100
 
-/* Prints text wrapped to MV_TEXT_WIDTH columns. The cursor stands in column `at`; further lines are indented by `indent`. Ends with a
- * newline. Line breaks in the text stay. */
+/* Prints text wrapped to MV_TEXT_WIDTH columns. The cursor stands in column `at`; further lines are indented by
+ * `indent`. Ends with a newline. Line breaks in the text stay. */
 void mv_text_wrap(FILE *, int at, int indent, const char *text);
 
 /* 1234567 as "1.23 M", bytes as "1.23 MiB", seconds as "1 h 02 min": for people, never for parsing. */

@@ -67,9 +67,9 @@ struct mv_walk {
 };
 
 #ifdef MV_VARIANT /* each build of the kernel has its own */
-#define mv_walk_run MV_JOIN(mv_walk_run, , MV_VARIANT)
-#define mv_walk_bytes MV_JOIN(mv_walk_bytes, , MV_VARIANT)
-#define mv_window_draw MV_JOIN(mv_window_draw, , MV_VARIANT)
+#define mv_walk_run       MV_JOIN(mv_walk_run, , MV_VARIANT)
+#define mv_walk_bytes     MV_JOIN(mv_walk_bytes, , MV_VARIANT)
+#define mv_window_draw    MV_JOIN(mv_window_draw, , MV_VARIANT)
 #define mv_direction_draw MV_JOIN(mv_direction_draw, , MV_VARIANT)
 #endif
 
@@ -82,7 +82,8 @@ size_t mv_walk_bytes(const struct mv_problem *, int block_count); /* arena bytes
 /* Window start of each lane: uniform on {0 .. N - T}, drawn for this T alone. */
 void mv_window_draw(const struct mv_walk *, int64_t length, int64_t *start);
 
-/* Standard normal directions z[meta] of each lane, for one antithetic pair; draw[lane] counts the replicates of a task instance. */
+/* Standard normal directions z[meta] of each lane, for one antithetic pair; draw[lane] counts the replicates of a task
+ * instance. */
 void mv_direction_draw(const struct mv_walk *, const int64_t *draw, int64_t pair, num *z);
 
 #endif

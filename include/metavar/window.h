@@ -15,14 +15,11 @@ static inline num mv_window_mask(const int64_t *start, int64_t n, int64_t length
 }
 
 /* x where the mask is 1, else 0 (whatever x is, NaN included). */
-static inline num mv_keep(num inside, num x)
-{
-  return num_select(num_less(num_set(0.5), inside), x, num_set(0.0));
-}
+static inline num mv_keep(num inside, num x) { return num_select(num_less(num_set(0.5), inside), x, num_set(0.0)); }
 
 /* How estimators place their windows. */
 enum mv_window { MV_WINDOW_RANDOM, MV_WINDOW_FIRST };
-#define MV_WINDOW_DOC "random: the window starts uniformly in {0 .. N-T}; first: it starts at step 0"
+#define MV_WINDOW_DOC     "random: the window starts uniformly in {0 .. N-T}; first: it starts at step 0"
 #define MV_TRUNCATION_DOC "truncation lengths T: steps in a window; [] means the whole lifetime"
 
 static inline void mv_window_place(const struct mv_walk *w, enum mv_window kind, int64_t length, int64_t *start)
@@ -48,8 +45,10 @@ static inline double mv_window_weight(const struct mv_problem *p, enum mv_window
   return (double)(high - low + 1) / ((double)(last + 1) * (double)length);
 }
 
-/* Settings hook: an empty list of truncation lengths becomes {N}; lengths beyond the lifetime and repetitions are refused. */
-static inline void mv_truncation_complete(struct mv_ints *truncation, const struct mv_problem *p, struct mv_complaints *c)
+/* Settings hook: an empty list of truncation lengths becomes {N}; lengths beyond the lifetime and repetitions are
+ * refused. */
+static inline void mv_truncation_complete(struct mv_ints *truncation, const struct mv_problem *p,
+                                          struct mv_complaints *c)
 {
   if (truncation->count == 0)
     *truncation = (struct mv_ints){1, {p->steps}};
@@ -59,7 +58,8 @@ static inline void mv_truncation_complete(struct mv_ints *truncation, const stru
                   (long long)truncation->value[i], (long long)p->steps, (long long)p->steps);
     for (int j = 0; j < i; j++)
       if (truncation->value[i] == truncation->value[j])
-        mv_complain(c, "truncation", "truncation length %lld is listed twice; remove one", (long long)truncation->value[i]);
+        mv_complain(c, "truncation", "truncation length %lld is listed twice; remove one",
+                    (long long)truncation->value[i]);
   }
 }
 
@@ -101,7 +101,8 @@ static inline void mv_window_means(struct mv_walk *walk, struct mv_window_sums *
 /* A walk over the whole lifetime of a request's replicates; coordinates of the first of `lifetimes` lifetimes. */
 static inline struct mv_walk mv_request_walk(const struct mv_request *r, int64_t lifetimes, const num *eta)
 {
-  struct mv_walk w = {.problem = r->problem, .forced = r->forced, .eta = eta, .steps = r->problem->steps, .arena = r->arena};
+  struct mv_walk w = {
+      .problem = r->problem, .forced = r->forced, .eta = eta, .steps = r->problem->steps, .arena = r->arena};
   w.coords.key = r->key;
   for (int l = 0; l < MV_LANES_MAX; l++) {
     w.coords.task[l] = r->task[l];

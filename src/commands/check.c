@@ -1,5 +1,5 @@
-/* check.c - `metavar check`: can this binary be trusted on this machine? Random numbers, derivatives, and the bits of every pair of task and estimator in every
- * kernel that runs here. */
+/* check.c - `metavar check`: can this binary be trusted on this machine? Random numbers, derivatives, and the bits of
+ * every pair of task and estimator in every kernel that runs here. */
 #include <stdio.h>
 #include <string.h>
 
@@ -30,7 +30,8 @@ static void check_derivatives(const struct mv_kernel *kernel)
         continue;
       double worst = mv_selfcheck_jvp(kernel, task->name, hessian, MV_INVERSE_CDF);
       char what[160], detail[64];
-      snprintf(what, sizeof what, "derivative of %s, %s, kernel %s, against the complex step", task->name, mv_hessian_names[hessian], kernel->name);
+      snprintf(what, sizeof what, "derivative of %s, %s, kernel %s, against the complex step", task->name,
+               mv_hessian_names[hessian], kernel->name);
       snprintf(detail, sizeof detail, "relative difference %.1e", worst);
       say(worst <= JVP_TOLERANCE, what, detail);
     }
@@ -59,7 +60,8 @@ static void check_bits(const struct mv_kernel *kernel)
 static int print_golden(void)
 {
   const struct mv_kernel *kernel = mv_kernel_find("scalar");
-  puts("/* golden.h - digests of `metavar check --golden`: change them only when the bits change on purpose, with the reason in the commit. */");
+  puts("/* golden.h - digests of `metavar check --golden`: change them only when the bits change on purpose, with the "
+       "reason in the commit. */");
   for (int t = 0; kernel->tasks[t]; t++)
     for (int e = 0; kernel->estimators[e]; e++) {
       char hex[33];
@@ -96,8 +98,10 @@ const struct mv_command mv_command_check = {
     .name = "check",
     .positional = "",
     .summary = "derivatives, known answers and recorded digests, with this binary on this machine",
-    .doc = "Checks the random numbers against published vectors, every hand-written derivative against the complex step, and the bits of every pair of task "
-           "and estimator in every kernel against the digests recorded in the source. Takes a few seconds; exit code 1 if anything fails.",
+    .doc = "Checks the random numbers against published vectors, every hand-written derivative against the complex "
+           "step, and the bits of every pair of task "
+           "and estimator in every kernel against the digests recorded in the source. Takes a few seconds; exit code 1 "
+           "if anything fails.",
     .options = options,
     .run = run,
 };

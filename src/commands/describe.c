@@ -1,4 +1,5 @@
-/* describe.c - `metavar describe NAME`: a task, an estimator, or the keys of a job file, from the tables that parse them. */
+/* describe.c - `metavar describe NAME`: a task, an estimator, or the keys of a job file, from the tables that parse
+ * them. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

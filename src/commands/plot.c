@@ -1,5 +1,5 @@
-/* plot.c - `metavar plot RUN`: starts the Python script that draws the tables of `metavar analyze`. The interpreter is Debian's if it
- * is there, since that one has Debian's matplotlib; no shell is involved. */
+/* plot.c - `metavar plot RUN`: starts the Python script that draws the tables of `metavar analyze`. The interpreter is
+ * Debian's if it is there, since that one has Debian's matplotlib; no shell is involved. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>

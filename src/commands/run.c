@@ -1,8 +1,8 @@
 /* run.c - `metavar run`: every missing replicate of a job, by all ranks, into a run directory.
  *
- * Rank 0 reads the job, opens the store and is the only one that speaks and writes; everything that can be wrong is found before any
- * rank works, and the other ranks need no file system: they get the canonical job as text. A run that was stopped goes on
- * when the same command is given again, with any number of ranks.
+ * Rank 0 reads the job, opens the store and is the only one that speaks and writes; everything that can be wrong is
+ * found before any rank works, and the other ranks need no file system: they get the canonical job as text. A run that
+ * was stopped goes on when the same command is given again, with any number of ranks.
  */
 #include <assert.h>
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* status.c - `metavar status`: how far a run is, from its files alone; works while it runs, on any machine that sees them. */
+/* status.c - `metavar status`: how far a run is, from its files alone; works while it runs, on any machine that sees
+ * them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,12 @@
 /* backprop.c - (truncated) backpropagation through the inner loop, with sampling correction.
  *
- * Vuorio et al. 2022, section on estimators. In a window of T steps from step s, with the tangent stopped at s (or d init / d eta for s = 0):
- *   D_n = d surrogate_n      C_n = R_n cum_n      cum_{n+1} = gamma (cum_n + dl_n),  cum_s = 0
+ * Vuorio et al. 2022, section on estimators. In a window of T steps from step s, with the tangent stopped at s (or d
+ * init / d eta for s = 0): D_n = d surrogate_n      C_n = R_n cum_n      cum_{n+1} = gamma (cum_n + dl_n),  cum_s = 0
  *   direct = (1/T) sum D_n   correction = (1/T) sum C_n      estimate = direct + lambda correction, any lambda offline.
- * One simulated lifetime serves all T, gamma and Hessian modes at once: they share the primal, only tangents differ. `weighted`
- * is the unbiased gradient of the window-weighted objective (weights P(n in window)/T, full tangents, lambda = gamma = 1), which parts
- * the bias of lost credit from that of window coverage. Forward mode: M tangent columns per window and Hessian mode.
+ * One simulated lifetime serves all T, gamma and Hessian modes at once: they share the primal, only tangents differ.
+ * `weighted` is the unbiased gradient of the window-weighted objective (weights P(n in window)/T, full tangents, lambda
+ * = gamma = 1), which parts the bias of lost credit from that of window coverage. Forward mode: M tangent columns per
+ * window and Hessian mode.
  */
 #include "metavar/window.h"
 
@@ -22,7 +23,8 @@ static const char *const windows[] = {"random", "first", NULL};
 static const char *const hessians[] = {"pathwise", "dice", NULL};
 
 static const struct mv_field fields[] = {
-    {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps", MV_TRUNCATION_DOC},
+    {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps",
+     MV_TRUNCATION_DOC},
     {"meta_discount", MV_REAL_LIST, offsetof(struct settings, meta_discount), "[1]", 0, 1, NULL, "1",
      "meta-discounts gamma of the sampling correction; 1 is the full correction"},
     {"hessian", MV_CHOICE_LIST, offsetof(struct settings, hessian), "[pathwise]", 0, 0, hessians, NULL,
@@ -73,18 +75,39 @@ static int outputs(const void *settings, const struct mv_problem *p, struct mv_o
                              .value.reals = s->meta_discount.value,
                              .unit = "1",
                              .doc = "meta-discount gamma of the sampling correction"};
-  struct mv_axis lifetime = {.name = "lifetime_in_estimate", .kind = MV_AXIS_INTS, .length = (int)s->lifetimes, .doc = "lifetime averaged by one estimate"};
+  struct mv_axis lifetime = {.name = "lifetime_in_estimate",
+                             .kind = MV_AXIS_INTS,
+                             .length = (int)s->lifetimes,
+                             .doc = "lifetime averaged by one estimate"};
   int n = 0;
-  out[n++] = (struct mv_output){.name = "direct", .role = MV_GRADIENT, .rank = 2, .axis = {truncation, hessian}, .unit = "1",
+  out[n++] = (struct mv_output){.name = "direct",
+                                .role = MV_GRADIENT,
+                                .rank = 2,
+                                .axis = {truncation, hessian},
+                                .unit = "1",
                                 .doc = "mean over the window of the direct term D_n: the naive estimate (lambda = 0)"};
-  out[n++] = (struct mv_output){.name = "correction", .role = MV_COMPONENT, .base = 0, .rank = 3, .unit = "1",
-                                .axis = {truncation, hessian, discount},
-                                .doc = "mean over the window of the sampling correction C_n; direct + lambda correction is the estimate"};
+  out[n++] = (struct mv_output){
+      .name = "correction",
+      .role = MV_COMPONENT,
+      .base = 0,
+      .rank = 3,
+      .unit = "1",
+      .axis = {truncation, hessian, discount},
+      .doc = "mean over the window of the sampling correction C_n; direct + lambda correction is the estimate"};
   if (s->weighted)
-    out[n++] = (struct mv_output){.name = "weighted", .role = MV_TARGET, .rank = 1, .axis = {truncation}, .unit = "1",
+    out[n++] = (struct mv_output){.name = "weighted",
+                                  .role = MV_TARGET,
+                                  .rank = 1,
+                                  .axis = {truncation},
+                                  .unit = "1",
                                   .doc = "unbiased estimate of the gradient of the window-weighted objective"};
-  out[n++] = (struct mv_output){.name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the lifetime"};
-  out[n++] = (struct mv_output){.name = "window_start", .role = MV_NOTE, .rank = 2, .axis = {lifetime, truncation}, .unit = "inner steps",
+  out[n++] = (struct mv_output){
+      .name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the lifetime"};
+  out[n++] = (struct mv_output){.name = "window_start",
+                                .role = MV_NOTE,
+                                .rank = 2,
+                                .axis = {lifetime, truncation},
+                                .unit = "inner steps",
                                 .doc = "first step of the window"};
   return n;
 }
@@ -164,7 +187,8 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
   for (int j = 0; j < meta; j++) {
     num exact = dot[j].surrogate + r->objective * w->cum_full[j];
     for (int t = 0; t < w->s->truncation.count; t++)
-      w->weighted[t * meta + j] += mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n) * exact;
+      w->weighted[t * meta + j] +=
+          mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n) * exact;
     w->cum_full[j] += dot[j].logp;
   }
 }
@@ -244,9 +268,12 @@ static void sample(const struct mv_request *r)
 
 MV_ESTIMATOR(backprop) = {
     .name = "backprop",
-    .doc = "Backpropagation through the inner loop, truncated to windows of T steps, with the sampling correction of Al-Shedivat et al. 2018 and Stadie et al. "
-           "2018 as a component of its own: direct + lambda * correction for any lambda (Vuorio et al. 2022). Truncation lengths, meta-discounts and "
-           "Hessian modes (pathwise; DiCE, Foerster et al. 2018) are computed jointly from one simulated lifetime. T = N, lambda = 1, gamma = 1, pathwise is unbiased.",
+    .doc = "Backpropagation through the inner loop, truncated to windows of T steps, with the sampling correction of "
+           "Al-Shedivat et al. 2018 and Stadie et al. "
+           "2018 as a component of its own: direct + lambda * correction for any lambda (Vuorio et al. 2022). "
+           "Truncation lengths, meta-discounts and "
+           "Hessian modes (pathwise; DiCE, Foerster et al. 2018) are computed jointly from one simulated lifetime. T = "
+           "N, lambda = 1, gamma = 1, pathwise is unbiased.",
     .fields = fields,
     .settings_size = sizeof(struct settings),
     .needs = MV_NEEDS_JVP,

@@ -1,9 +1,10 @@
 /* es.c - evolution strategies with antithetic pairs (Salimans et al. 2017).
  *
- *   g = mean over pairs of (F+ - F-) / (2 sigma) z,   z ~ N(0, I_M),   F+- = mean of R_n over the window, at eta +- sigma z.
- * Unbiased for the gradient of the smoothed objective J_sigma(eta) = E J(eta + sigma z). The whole lifetime is simulated up to the window's end, only
- * the window's rewards count; all truncation lengths come from the same pair. What the two members share is a setting: by default the task instance alone
- * (Vuorio et al. 2022: own samples and own window starts).
+ *   g = mean over pairs of (F+ - F-) / (2 sigma) z,   z ~ N(0, I_M),   F+- = mean of R_n over the window, at eta +-
+ * sigma z. Unbiased for the gradient of the smoothed objective J_sigma(eta) = E J(eta + sigma z). The whole lifetime is
+ * simulated up to the window's end, only the window's rewards count; all truncation lengths come from the same pair.
+ * What the two members share is a setting: by default the task instance alone (Vuorio et al. 2022: own samples and own
+ * window starts).
  */
 #include "metavar/window.h"
 
@@ -20,10 +21,12 @@ static const char *const shares[] = {"task", "init", "action", "reward", "window
 static const char *const windows[] = {"random", "first", NULL};
 
 static const struct mv_field fields[] = {
-    {"sigma", MV_REAL, offsetof(struct settings, sigma), "0.1", 0, 1e6, NULL, "1", "standard deviation of the perturbation of eta", true},
+    {"sigma", MV_REAL, offsetof(struct settings, sigma), "0.1", 0, 1e6, NULL, "1",
+     "standard deviation of the perturbation of eta", true},
     {"population", MV_INT, offsetof(struct settings, population), "2", 2, 1 << 18, NULL, "1",
      "perturbed lifetimes of one estimate, twice the number of antithetic pairs"},
-    {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps", MV_TRUNCATION_DOC},
+    {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps",
+     MV_TRUNCATION_DOC},
     {"noise_shared", MV_CHOICE_LIST, offsetof(struct settings, shared), "[task]", 0, 0, shares, NULL,
      "what the two members of a pair have in common; [task, init, action, reward, window] is common random numbers"},
     {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, windows, NULL, MV_WINDOW_DOC},
@@ -34,8 +37,8 @@ static void complete(void *settings, const struct mv_problem *p, struct mv_compl
   struct settings *s = settings;
   mv_truncation_complete(&s->truncation, p, complaints);
   if (s->population % 2)
-    mv_complain(complaints, "population", "%lld is odd, but perturbations come in antithetic pairs; use %lld or %lld", (long long)s->population,
-                (long long)s->population - 1, (long long)s->population + 1);
+    mv_complain(complaints, "population", "%lld is odd, but perturbations come in antithetic pairs; use %lld or %lld",
+                (long long)s->population, (long long)s->population - 1, (long long)s->population + 1);
 }
 
 static int outputs(const void *settings, const struct mv_problem *p, struct mv_output *out)
@@ -43,12 +46,23 @@ static int outputs(const void *settings, const struct mv_problem *p, struct mv_o
   (void)p;
   const struct settings *s = settings;
   struct mv_axis truncation = MV_AXIS_TRUNCATION(&s->truncation);
-  struct mv_axis member = {.name = "member", .kind = MV_AXIS_INTS, .length = (int)s->population,
+  struct mv_axis member = {.name = "member",
+                           .kind = MV_AXIS_INTS,
+                           .length = (int)s->population,
                            .doc = "perturbed lifetime: + and - of the first pair, of the second, ..."};
-  out[0] = (struct mv_output){.name = "gradient", .role = MV_GRADIENT, .rank = 1, .axis = {truncation}, .unit = "1",
+  out[0] = (struct mv_output){.name = "gradient",
+                              .role = MV_GRADIENT,
+                              .rank = 1,
+                              .axis = {truncation},
+                              .unit = "1",
                               .doc = "antithetic estimate of the gradient of the smoothed objective"};
-  out[1] = (struct mv_output){.name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the members' lifetimes"};
-  out[2] = (struct mv_output){.name = "window_start", .role = MV_NOTE, .rank = 2, .axis = {member, truncation}, .unit = "inner steps",
+  out[1] = (struct mv_output){
+      .name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the members' lifetimes"};
+  out[2] = (struct mv_output){.name = "window_start",
+                              .role = MV_NOTE,
+                              .rank = 2,
+                              .axis = {member, truncation},
+                              .unit = "inner steps",
                               .doc = "first step of the window"};
   return 3;
 }
@@ -89,8 +103,11 @@ static void coords_of_member(const struct settings *s, int member, struct mv_coo
     coords->offset[purpose] = 0;
   if (!member)
     return;
-  static const int purposes[][2] = {{MV_FOR_TASK, MV_FOR_TASK}, {MV_FOR_INIT, MV_FOR_INIT}, {MV_FOR_ACTION, MV_FOR_ACTION},
-                                    {MV_FOR_REWARD, MV_FOR_NORMAL}, {MV_FOR_WINDOW, MV_FOR_WINDOW}};
+  static const int purposes[][2] = {{MV_FOR_TASK, MV_FOR_TASK},
+                                    {MV_FOR_INIT, MV_FOR_INIT},
+                                    {MV_FOR_ACTION, MV_FOR_ACTION},
+                                    {MV_FOR_REWARD, MV_FOR_NORMAL},
+                                    {MV_FOR_WINDOW, MV_FOR_WINDOW}};
   for (int share = SHARE_TASK; share <= SHARE_WINDOW; share++) {
     bool shared = false;
     for (int i = 0; i < s->shared.count; i++)
@@ -105,7 +122,8 @@ static void sample(const struct mv_request *r)
   const struct mv_problem *p = r->problem;
   const int meta = p->shape.meta, lengths = s->truncation.count;
   const size_t mark = r->arena->used;
-  num *z = mv_arena_take(r->arena, sizeof(num) * (size_t)meta), *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
+  num *z = mv_arena_take(r->arena, sizeof(num) * (size_t)meta),
+      *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
   num *mean[2];
   for (int m = 0; m < 2; m++)
     mean[m] = mv_arena_take(r->arena, sizeof(num) * (size_t)lengths);
@@ -145,7 +163,8 @@ static void sample(const struct mv_request *r)
 
 MV_ESTIMATOR(es) = {
     .name = "es",
-    .doc = "Evolution strategies with antithetic pairs (Salimans et al. 2017): (F+ - F-) / (2 sigma) z, averaged over population/2 directions z ~ N(0, I). "
+    .doc = "Evolution strategies with antithetic pairs (Salimans et al. 2017): (F+ - F-) / (2 sigma) z, averaged over "
+           "population/2 directions z ~ N(0, I). "
            "Needs no derivatives; unbiased for the gradient of the objective smoothed by N(0, sigma^2 I).",
     .fields = fields,
     .settings_size = sizeof(struct settings),

@@ -1,8 +1,9 @@
 /* fd.c - central finite differences, coordinate by coordinate, with common random numbers.
  *
  *   g_j = (F(eta + eps/2 e_j) - F(eta - eps/2 e_j)) / eps
- * All 2 M lifetimes of a replicate share the task instance and every noise; how choices couple is the sampler's setting (gumbel keeps more of them equal than
- * inverse_cdf). With discrete choices the variance grows as eps shrinks; the bias is O(eps^2). Ground truth of Vuorio et al. 2022.
+ * All 2 M lifetimes of a replicate share the task instance and every noise; how choices couple is the sampler's setting
+ * (gumbel keeps more of them equal than inverse_cdf). With discrete choices the variance grows as eps shrinks; the bias
+ * is O(eps^2). Ground truth of Vuorio et al. 2022.
  */
 #include "metavar/window.h"
 
@@ -15,8 +16,10 @@ struct settings {
 static const char *const windows[] = {"random", "first", NULL};
 
 static const struct mv_field fields[] = {
-    {"eps", MV_REAL, offsetof(struct settings, eps), "0.1", 0, 1e6, NULL, "1", "distance between the two points of a difference", true},
-    {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps", MV_TRUNCATION_DOC},
+    {"eps", MV_REAL, offsetof(struct settings, eps), "0.1", 0, 1e6, NULL, "1",
+     "distance between the two points of a difference", true},
+    {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps",
+     MV_TRUNCATION_DOC},
     {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, windows, NULL, MV_WINDOW_DOC},
     MV_FIELD_END};
 
@@ -30,10 +33,19 @@ static int outputs(const void *settings, const struct mv_problem *p, struct mv_o
   (void)p;
   const struct settings *s = settings;
   struct mv_axis truncation = MV_AXIS_TRUNCATION(&s->truncation);
-  out[0] = (struct mv_output){.name = "gradient", .role = MV_GRADIENT, .rank = 1, .axis = {truncation}, .unit = "1",
+  out[0] = (struct mv_output){.name = "gradient",
+                              .role = MV_GRADIENT,
+                              .rank = 1,
+                              .axis = {truncation},
+                              .unit = "1",
                               .doc = "central difference of the window's mean objective"};
-  out[1] = (struct mv_output){.name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the perturbed lifetimes"};
-  out[2] = (struct mv_output){.name = "window_start", .role = MV_NOTE, .rank = 1, .axis = {truncation}, .unit = "inner steps",
+  out[1] = (struct mv_output){
+      .name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the perturbed lifetimes"};
+  out[2] = (struct mv_output){.name = "window_start",
+                              .role = MV_NOTE,
+                              .rank = 1,
+                              .axis = {truncation},
+                              .unit = "inner steps",
                               .doc = "first step of the window"};
   return 3;
 }
@@ -63,8 +75,8 @@ static double work(const void *settings, const struct mv_problem *p)
 static size_t workspace(const void *settings, const struct mv_problem *p)
 {
   size_t lengths = (size_t)((const struct settings *)settings)->truncation.count;
-  return mv_walk_bytes(p, 0) + mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) + 2 * mv_arena_cost(sizeof(num) * lengths) +
-         mv_arena_cost(sizeof(int64_t[MV_LANES_MAX]) * lengths);
+  return mv_walk_bytes(p, 0) + mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) +
+         2 * mv_arena_cost(sizeof(num) * lengths) + mv_arena_cost(sizeof(int64_t[MV_LANES_MAX]) * lengths);
 }
 
 static void sample(const struct mv_request *r)
@@ -104,7 +116,8 @@ static void sample(const struct mv_request *r)
 
 MV_ESTIMATOR(fd) = {
     .name = "fd",
-    .doc = "Central finite differences of the objective along each meta-parameter, all lifetimes of a replicate with common random numbers. Needs no derivatives; "
+    .doc = "Central finite differences of the objective along each meta-parameter, all lifetimes of a replicate with "
+           "common random numbers. Needs no derivatives; "
            "unbiased for the difference quotient, biased by O(eps^2) for the gradient.",
     .fields = fields,
     .settings_size = sizeof(struct settings),

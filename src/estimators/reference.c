@@ -1,10 +1,11 @@
 /* reference.c - the ground truth: backprop with T = N, lambda = 1, made quieter without touching its mean.
  *
  *   g = (1/N) sum_n [ dV_n + sum_{m<n} (V_n - V_m) dl_m ]
- * V_n = E[R_n | theta_n] stands for the sampled reward of the outer objective in both terms (Rao-Blackwell). V_m is known before step m's choices are
- * made, so E[V_m dl_m | theta_m] = 0 and it may serve as a baseline of dl_m. The expected reward of step n itself may not: (R_n - V_n) cum_n has
- * mean zero and silently gives the naive gradient. Without an expected reward the task's R_n and the previous step's R_{m-1} take these places.
- * `weighted`: the same for the window-weighted objectives of the listed truncation lengths.
+ * V_n = E[R_n | theta_n] stands for the sampled reward of the outer objective in both terms (Rao-Blackwell). V_m is
+ * known before step m's choices are made, so E[V_m dl_m | theta_m] = 0 and it may serve as a baseline of dl_m. The
+ * expected reward of step n itself may not: (R_n - V_n) cum_n has mean zero and silently gives the naive gradient.
+ * Without an expected reward the task's R_n and the previous step's R_{m-1} take these places. `weighted`: the same for
+ * the window-weighted objectives of the listed truncation lengths.
  */
 #include "metavar/window.h"
 
@@ -37,11 +38,17 @@ static int outputs(const void *settings, const struct mv_problem *p, struct mv_o
   const struct settings *s = settings;
   struct mv_axis truncation = MV_AXIS_TRUNCATION(&s->truncation);
   int n = 0;
-  out[n++] = (struct mv_output){.name = "gradient", .role = MV_GRADIENT, .unit = "1", .doc = "unbiased, variance-reduced estimate of grad J"};
+  out[n++] = (struct mv_output){
+      .name = "gradient", .role = MV_GRADIENT, .unit = "1", .doc = "unbiased, variance-reduced estimate of grad J"};
   if (s->truncation.count)
-    out[n++] = (struct mv_output){.name = "weighted", .role = MV_TARGET, .rank = 1, .axis = {truncation}, .unit = "1",
+    out[n++] = (struct mv_output){.name = "weighted",
+                                  .role = MV_TARGET,
+                                  .rank = 1,
+                                  .axis = {truncation},
+                                  .unit = "1",
                                   .doc = "unbiased estimate of the gradient of the window-weighted objective"};
-  out[n++] = (struct mv_output){.name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the lifetime"};
+  out[n++] = (struct mv_output){
+      .name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the lifetime"};
   return n;
 }
 
@@ -67,7 +74,8 @@ static double work(const void *settings, const struct mv_problem *p)
 static size_t workspace(const void *settings, const struct mv_problem *p)
 {
   (void)settings;
-  return mv_walk_bytes(p, 1) + 3 * mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) + mv_arena_cost(sizeof(struct mv_block));
+  return mv_walk_bytes(p, 1) + 3 * mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) +
+         mv_arena_cost(sizeof(struct mv_block));
 }
 
 struct watch {
@@ -137,7 +145,8 @@ static void sample(const struct mv_request *r)
 
 MV_ESTIMATOR(reference) = {
     .name = "reference",
-    .doc = "The ground truth: unbiased for grad J, with the variance reduced by conditional expectations of the reward and by baselines that are known before the "
+    .doc = "The ground truth: unbiased for grad J, with the variance reduced by conditional expectations of the reward "
+           "and by baselines that are known before the "
            "choices they weigh. The whole lifetime, one forward tangent per meta-parameter.",
     .fields = fields,
     .settings_size = sizeof(struct settings),

@@ -1,7 +1,9 @@
-/* bandit.c - the K-armed bandit of Vuorio et al. 2022: a softmax policy learns by REINFORCE; the learning-rate schedule is meta-learned.
+/* bandit.c - the K-armed bandit of Vuorio et al. 2022: a softmax policy learns by REINFORCE; the learning-rate schedule
+ * is meta-learned.
  *
  * Task instance: mu_k = exp(U_k), U_k ~ Uniform(log_mean_min, log_mean_max). Reward of arm k: mu_k + noise_std N(0,1).
- * theta_0 = 0. alpha_n = softplus(eta_0) for n < floor(N / cutoff), softplus(eta_1) from there on (M = 2). Update: softmax.h.
+ * theta_0 = 0. alpha_n = softplus(eta_0) for n < floor(N / cutoff), softplus(eta_1) from there on (M = 2). Update:
+ * softmax.h.
  */
 #include "metavar/softmax.h"
 
@@ -29,7 +31,8 @@ static void complete(void *settings, int64_t steps, struct mv_complaints *compla
 {
   const struct settings *s = settings;
   if (s->cutoff > steps)
-    mv_complain(complaints, "cutoff", "%lld exceeds lifetime_length %lld, so eta_0 would have no effect; use a smaller cutoff",
+    mv_complain(complaints, "cutoff",
+                "%lld exceeds lifetime_length %lld, so eta_0 would have no effect; use a smaller cutoff",
                 (long long)s->cutoff, (long long)steps);
   if (s->log_mean_min > s->log_mean_max)
     mv_complain(complaints, "log_mean_min", "%g is above log_mean_max %g; swap them", s->log_mean_min, s->log_mean_max);
@@ -109,20 +112,24 @@ static void step(const struct mv_life *life, int64_t n, const struct mv_noise *n
                     theta_next, tape, report);
 }
 
-static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape, struct mv_columns *columns)
+static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape,
+                     struct mv_columns *columns)
 {
   (void)theta;
   const struct settings *s = life->settings;
   int arms = (int)s->arms, phase = phase_of(life, n);
   for (int c = 0; c < columns->count; c++)
-    mv_softmax_update_jvp(arms, (int)s->batch, life->prepared[phase], life->prepared[2 + phase] * columns->eta_dot[2 * c + phase],
-                          columns->hessian, tape, columns->theta_dot + c * arms, &columns->report[c]);
+    mv_softmax_update_jvp(arms, (int)s->batch, life->prepared[phase],
+                          life->prepared[2 + phase] * columns->eta_dot[2 * c + phase], columns->hessian, tape,
+                          columns->theta_dot + c * arms, &columns->report[c]);
 }
 
 MV_TASK(bandit) = {
     .name = "bandit",
-    .doc = "K-armed bandit (Vuorio et al. 2022, section on bandits). A softmax policy starts at zero logits and learns by REINFORCE "
-           "from batches of B rewards mu_k + noise_std N(0,1); mu_k = exp(U) differs by task instance. The two meta-parameters "
+    .doc = "K-armed bandit (Vuorio et al. 2022, section on bandits). A softmax policy starts at zero logits and learns "
+           "by REINFORCE "
+           "from batches of B rewards mu_k + noise_std N(0,1); mu_k = exp(U) differs by task instance. The two "
+           "meta-parameters "
            "are the learning rates alpha = softplus(eta) of the first floor(N / cutoff) inner steps and of the rest.",
     .fields = fields,
     .settings_size = sizeof(struct settings),

@@ -1,12 +1,13 @@
 /* tree_bandit.c - the ruler: a bandit small enough to enumerate every history.
  *
- * 3 arms, batch 2; arm k pays v_k + d_k or v_k - d_k with probability 1/2 each, d = (.7, .5, .6); two equally likely task instances. With 4 inner
- * steps there are 21^4 = 194,481 distinct weighted histories of each instance, so the exact mean and covariance of every estimator follow by
- * running it over all of them with forced choices (tests/test_tree.c). alpha_n = softplus(eta_0) for n < change, softplus(eta_1) after.
+ * 3 arms, batch 2; arm k pays v_k + d_k or v_k - d_k with probability 1/2 each, d = (.7, .5, .6); two equally likely
+ * task instances. With 4 inner steps there are 21^4 = 194,481 distinct weighted histories of each instance, so the
+ * exact mean and covariance of every estimator follow by running it over all of them with forced choices
+ * (tests/test_tree.c). alpha_n = softplus(eta_0) for n < change, softplus(eta_1) after.
  */
 #include "metavar/softmax.h"
 
-#define ARMS 3
+#define ARMS  3
 #define BATCH 2
 
 struct settings {
@@ -94,19 +95,23 @@ static void step(const struct mv_life *life, int64_t n, const struct mv_noise *n
                     theta_next, tape, report);
 }
 
-static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape, struct mv_columns *columns)
+static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape,
+                     struct mv_columns *columns)
 {
   (void)theta;
   int phase = phase_of(life, n);
   for (int c = 0; c < columns->count; c++)
-    mv_softmax_update_jvp(ARMS, BATCH, life->prepared[phase], life->prepared[2 + phase] * columns->eta_dot[2 * c + phase],
-                          columns->hessian, tape, columns->theta_dot + c * ARMS, &columns->report[c]);
+    mv_softmax_update_jvp(ARMS, BATCH, life->prepared[phase],
+                          life->prepared[2 + phase] * columns->eta_dot[2 * c + phase], columns->hessian, tape,
+                          columns->theta_dot + c * ARMS, &columns->report[c]);
 }
 
 MV_TASK(tree_bandit) = {
     .name = "tree_bandit",
-    .doc = "The ruler: a bandit with 3 arms, batch 2 and two-point rewards, small enough that every history can be enumerated and the "
-           "exact mean and covariance of every estimator are known. Two meta-parameters, the learning rates alpha = softplus(eta) of the inner "
+    .doc = "The ruler: a bandit with 3 arms, batch 2 and two-point rewards, small enough that every history can be "
+           "enumerated and the "
+           "exact mean and covariance of every estimator are known. Two meta-parameters, the learning rates alpha = "
+           "softplus(eta) of the inner "
            "steps before and after `change`; meant for lifetime_length 4.",
     .fields = fields,
     .settings_size = sizeof(struct settings),
