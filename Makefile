@@ -63,7 +63,7 @@ GIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell
 $(BUILD)/build_info.h: FORCE
 	@mkdir -p $(@D)
 	@{ echo '#define MV_VERSION "$(VERSION)"'; echo '#define MV_GIT "$(GIT)"'; \
-	   echo '#define MV_FLAGS "$(strip -std=gnu17 $(OPT) -ffp-contract=off $(SAN))"'; \
+	   echo '#define MV_FLAGS "$(strip -std=gnu17 $(OPT) -ffp-contract=off -fno-math-errno $(SAN))"'; \
 	   echo '#define MV_COMPILER "$(shell $(CC) --version | head -n 1)"'; \
 	   echo '#define MV_ANALYSIS_DIR "$(CURDIR)/analysis"'; } > $@.new
 	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@

@@ -24,8 +24,9 @@ const struct mv_field mv_entry_fields[] = {
      .doc = "what is kept: every sample, or the moments of blocks of samples"},
     {"lifetimes_per_task", MV_INT, MEMBER(lifetimes_per_task), .fallback = "1", .min = 1, .max = MV_MAX_LIFETIMES,
      .unit = "1", .doc = "nested design: replicates in a row that share a task instance, with a lifetime draw each"},
-    {"perturbations_per_lifetime", MV_INT, MEMBER(perturbations_per_lifetime), .fallback = "1", .min = 1, .max = 0x1p36,
-     .unit = "1", .doc = "nested design: replicates in a row that share a lifetime draw, with a perturbation each"},
+    {"perturbations_per_lifetime", MV_INT, MEMBER(perturbations_per_lifetime), .fallback = "1", .min = 1,
+     .max = MV_MAX_LIFETIMES, .unit = "1",
+     .doc = "nested design: replicates in a row that share a lifetime draw, with a perturbation each"},
     MV_FIELD_END,
 };
 
@@ -118,6 +119,13 @@ static void check_limits(const struct row *r, const struct mv_entry *entry)
   if (node && entry->perturbations_per_lifetime > 1 && !e->perturbs) {
     mv_error_node(r->config, node, "perturbations_per_lifetime", "estimator %s does not perturb; remove the key",
                   e->name);
+  }
+  if (entry->perturbations_per_lifetime > MV_MAX_LIFETIMES / entry->lifetimes_per_task) {
+    mv_error_at(
+        r->config, node ? node->place : r->map->place, "perturbations_per_lifetime",
+        "%lld perturbations of %lld lifetime draws; a task instance has at most %lld replicates, lower one of the two",
+        (long long)entry->perturbations_per_lifetime, (long long)entry->lifetimes_per_task,
+        (long long)MV_MAX_LIFETIMES);
   }
   int64_t each = r->ready && e->lifetimes ? e->lifetimes(entry->settings, &r->job->problem) : 1;
   if (each > MV_MAX_LIFETIMES / entry->lifetimes_per_task) {

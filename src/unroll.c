@@ -62,19 +62,38 @@ static void fill_forced(struct source *s, enum mv_purpose purpose, int64_t step,
     out[i] = s->forced[i];
 }
 
-static struct mv_noise draw(struct source *s, const struct mv_draws *d, enum mv_purpose uniforms, int64_t step)
+/* The address of one kind of noise. */
+struct address {
+  enum mv_purpose purpose;
+  int64_t step;
+};
+
+static struct mv_noise draw(struct source *s, const struct mv_draws *d, struct address uniform, struct address normal,
+                            struct address choice)
 {
   const struct mv_walk *w = s->walk;
   if (w->forced) {
-    fill_forced(s, uniforms, step, d->uniforms, s->uniform);
-    fill_forced(s, MV_FOR_NORMAL, step, d->normals, s->normal);
-    fill_forced(s, MV_FOR_ACTION, step, d->choices, s->choice);
+    fill_forced(s, uniform.purpose, uniform.step, d->uniforms, s->uniform);
+    fill_forced(s, normal.purpose, normal.step, d->normals, s->normal);
+    fill_forced(s, choice.purpose, choice.step, d->choices, s->choice);
   } else {
-    mv_draw_uniforms(&s->counter[uniforms], step, d->uniforms, s->uniform);
-    mv_draw_normals(&s->counter[MV_FOR_NORMAL], step, d->normals, s->normal);
-    mv_draw_uniforms(&s->counter[MV_FOR_ACTION], step, choice_numbers(w->problem, d, NULL), s->choice);
+    mv_draw_uniforms(&s->counter[uniform.purpose], uniform.step, d->uniforms, s->uniform);
+    mv_draw_normals(&s->counter[normal.purpose], normal.step, d->normals, s->normal);
+    mv_draw_uniforms(&s->counter[choice.purpose], choice.step, choice_numbers(w->problem, d, NULL), s->choice);
   }
   return (struct mv_noise){s->uniform, s->normal, s->choice, w->forced ? MV_FORCED : w->problem->sampler};
+}
+
+/* Before the first step: all three kinds belong to one purpose, at its steps 0, 1 and 2. */
+static struct mv_noise draw_start(struct source *s, const struct mv_draws *d, enum mv_purpose purpose)
+{
+  return draw(s, d, (struct address){purpose, 0}, (struct address){purpose, 1}, (struct address){purpose, 2});
+}
+
+static struct mv_noise draw_step(struct source *s, const struct mv_draws *d, int64_t n)
+{
+  return draw(s, d, (struct address){MV_FOR_REWARD, n}, (struct address){MV_FOR_NORMAL, n},
+              (struct address){MV_FOR_ACTION, n});
 }
 
 /* --- tangent blocks ---------------------------------------------------------------------------------------- */
@@ -167,19 +186,19 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   struct source source;
   source_open(&source, w);
 
-  struct mv_noise noise = draw(&source, &s->at_instance, MV_FOR_TASK, 0);
+  struct mv_noise noise = draw_start(&source, &s->at_instance, MV_FOR_TASK);
   p->task->instance(p->settings, &noise, instance);
   struct mv_life life = {p->settings, p->steps, w->eta, instance, prepared};
   if (p->task->prepare)
     p->task->prepare(&life, prepared);
-  noise = draw(&source, &s->at_init, MV_FOR_INIT, 0);
+  noise = draw_start(&source, &s->at_init, MV_FOR_INIT);
   p->task->init(&life, &noise, theta);
   for (int i = 0; i < w->block_count; i++)
     block_init(w, &life, eta_dot, &w->blocks[i]);
 
   for (int64_t n = 0; n < w->steps; n++) {
     struct mv_report report;
-    noise = draw(&source, &s->at_step, MV_FOR_REWARD, n);
+    noise = draw_step(&source, &s->at_step, n);
     p->task->step(&life, n, &noise, w->shadow, theta, next, tape, &report);
     for (int i = 0; i < w->block_count; i++)
       block_step(w, &life, n, eta_dot, theta, tape, &w->blocks[i]);

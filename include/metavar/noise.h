@@ -7,6 +7,8 @@
 #ifndef METAVAR_NOISE_H
 #define METAVAR_NOISE_H
 
+#include <assert.h>
+
 #include "metavar/math.h"
 #include "metavar/stream.h"
 #include "metavar/unroll.h"
@@ -21,6 +23,7 @@ static inline struct mv_counter mv_counter_make(const struct mv_coords *coords, 
   struct mv_counter c = {.key = coords->key};
   for (int l = 0; l < MV_LANES; l++) {
     uint64_t task = (uint64_t)coords->task[l], lifetime = (uint64_t)mv_coords_lifetime(coords, purpose, l);
+    assert(task < MV_MAX_TASKS && lifetime < MV_MAX_LIFETIMES);
     NUMI_LANE(&c.low, 0, l) = (int64_t)(task & 0xffffffffu);
     NUMI_LANE(&c.high, 0, l) = (int64_t)((task >> 32) | lifetime << 8 | (uint64_t)purpose << 28);
   }

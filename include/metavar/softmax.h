@@ -82,6 +82,23 @@ static inline void mv_softmax_update(int arms, int batch, num alpha, enum mv_hes
   }
 }
 
+/* --- two learning rates, alpha = softplus(eta_0) and softplus(eta_1), in two phases of a lifetime
+ * --------------------- */
+
+#define MV_RATES_NAMES                                                                                                 \
+  {                                                                                                                    \
+    "softplus_inverse_rate_early", "softplus_inverse_rate_late"                                                        \
+  }
+
+/* prepared[4]: the rates, then their derivatives */
+static inline void mv_rates_prepare(const struct mv_life *life, num *prepared)
+{
+  for (int phase = 0; phase < 2; phase++) {
+    prepared[phase] = num_softplus(life->eta[phase]);
+    prepared[2 + phase] = num_sigmoid(life->eta[phase]);
+  }
+}
+
 /* Tangent of one column of the update: d[K] in place, alpha_dot the tangent of alpha. */
 static inline void mv_softmax_update_jvp(int arms, int batch, num alpha, num alpha_dot, enum mv_hessian hessian,
                                          const num *tape, num *d, struct mv_report *dot)
@@ -110,6 +127,22 @@ static inline void mv_softmax_update_jvp(int arms, int batch, num alpha, num alp
   }
   *dot =
       (struct mv_report){.objective = num_set(0.0), .logp = logp, .surrogate = surrogate * share, .expected = expected};
+}
+
+/* step_jvp of a task whose rate is prepared[phase] and whose eta are the two rates. */
+static inline void mv_softmax_jvp(int arms, int batch, int phase, const struct mv_life *life, const num *tape,
+                                  struct mv_columns *columns)
+{
+  for (int c = 0; c < columns->count; c++)
+    mv_softmax_update_jvp(arms, batch, life->prepared[phase],
+                          life->prepared[2 + phase] * columns->eta_dot[2 * c + phase], columns->hessian, tape,
+                          columns->theta_dot + c * arms, &columns->report[c]);
+}
+
+static inline void mv_zero(num *x, int64_t count)
+{
+  for (int64_t i = 0; i < count; i++)
+    x[i] = num_set(0.0);
 }
 
 #endif

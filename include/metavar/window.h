@@ -19,6 +19,7 @@ static inline num mv_keep(num inside, num x) { return num_select(num_less(num_se
 
 /* How estimators place their windows. */
 enum mv_window { MV_WINDOW_RANDOM, MV_WINDOW_FIRST };
+static const char *const mv_window_names[] = {"random", "first", NULL};
 #define MV_WINDOW_DOC     "random: the window starts uniformly in {0 .. N-T}; first: it starts at step 0"
 #define MV_TRUNCATION_DOC "truncation lengths T: steps in a window; [] means the whole lifetime"
 
@@ -43,6 +44,15 @@ static inline double mv_window_weight(const struct mv_problem *p, enum mv_window
     return n < length ? 1.0 / (double)length : 0.0;
   int64_t last = p->steps - length, low = n - length + 1 > 0 ? n - length + 1 : 0, high = n < last ? n : last;
   return (double)(high - low + 1) / ((double)(last + 1) * (double)length);
+}
+
+/* weight of step n times x; steps outside every window add nothing, whatever x is. */
+static inline num mv_window_share(const struct mv_problem *p, enum mv_window kind, int64_t length, int64_t n, num x)
+{
+  double weight = mv_window_weight(p, kind, length, n);
+  if (weight == 0.0)
+    return num_set(0.0);
+  return weight * x;
 }
 
 /* Settings hook: an empty list of truncation lengths becomes {N}; lengths beyond the lifetime and repetitions are

@@ -19,19 +19,16 @@ struct settings {
   bool weighted;
 };
 
-static const char *const windows[] = {"random", "first", NULL};
-static const char *const hessians[] = {"pathwise", "dice", NULL};
-
 static const struct mv_field fields[] = {
     {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps",
      MV_TRUNCATION_DOC},
     {"meta_discount", MV_REAL_LIST, offsetof(struct settings, meta_discount), "[1]", 0, 1, NULL, "1",
      "meta-discounts gamma of the sampling correction; 1 is the full correction"},
-    {"hessian", MV_CHOICE_LIST, offsetof(struct settings, hessian), "[pathwise]", 0, 0, hessians, NULL,
+    {"hessian", MV_CHOICE_LIST, offsetof(struct settings, hessian), "[pathwise]", 0, 0, mv_hessian_names, NULL,
      "derivative of the inner update: pathwise (samples held fixed) or dice (through the magic box)"},
     {"lifetimes", MV_INT, offsetof(struct settings, lifetimes), "1", 1, 1e6, NULL, "1",
      "lifetimes of one task instance that one estimate averages"},
-    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, windows, NULL, MV_WINDOW_DOC},
+    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
     {"weighted", MV_BOOL, offsetof(struct settings, weighted), "true", 0, 0, NULL, NULL,
      "also estimate the exact gradient of each truncation's window-weighted objective"},
     MV_FIELD_END};
@@ -40,17 +37,14 @@ static void complete(void *settings, const struct mv_problem *p, struct mv_compl
 {
   struct settings *s = settings;
   mv_truncation_complete(&s->truncation, p, complaints);
-  if (s->meta_discount.count == 0)
-    mv_complain(complaints, "meta_discount", "the list is empty; [1] is the full sampling correction");
-  if (s->hessian.count == 0)
-    mv_complain(complaints, "hessian", "the list is empty; use [pathwise]");
   for (int i = 0; i < s->hessian.count; i++) {
     if (!(p->shape.hessians & 1u << s->hessian.value[i]))
       mv_complain(complaints, "hessian", "task %s does not define mode %s; use [pathwise]", p->task->name,
-                  hessians[s->hessian.value[i]]);
+                  mv_hessian_names[s->hessian.value[i]]);
     for (int j = 0; j < i; j++)
       if (s->hessian.value[i] == s->hessian.value[j])
-        mv_complain(complaints, "hessian", "mode %s is listed twice; remove one", hessians[s->hessian.value[i]]);
+        mv_complain(complaints, "hessian", "mode %s is listed twice; remove one",
+                    mv_hessian_names[s->hessian.value[i]]);
   }
   for (int i = 0; i < s->meta_discount.count; i++)
     for (int j = 0; j < i; j++)
@@ -62,12 +56,12 @@ static int outputs(const void *settings, const struct mv_problem *p, struct mv_o
 {
   (void)p;
   const struct settings *s = settings;
-  static const char *const in_order[] = {"pathwise", "dice"}, *const reversed[] = {"dice", "pathwise"};
+  static const char *const reversed[] = {"dice", "pathwise"};
   struct mv_axis truncation = MV_AXIS_TRUNCATION(&s->truncation);
   struct mv_axis hessian = {.name = "hessian",
                             .kind = MV_AXIS_NAMES,
                             .length = s->hessian.count,
-                            .value.names = s->hessian.value[0] == MV_PATHWISE ? in_order : reversed,
+                            .value.names = s->hessian.value[0] == MV_PATHWISE ? mv_hessian_names : reversed,
                             .doc = "derivative of the inner update"};
   struct mv_axis discount = {.name = "meta_discount",
                              .kind = MV_AXIS_REALS,
@@ -171,13 +165,13 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
   for (int b = 0; b < w->settings; b++) {
     if (!blocks[b].active)
       continue;
-    num reward = mv_keep(*blocks[b].inside, r->objective);
+    num inside = *blocks[b].inside;
     for (int j = 0; j < meta; j++)
       w->direct[b * meta + j] += blocks[b].dot[j].surrogate;
     for (int g = 0; g < discounts; g++)
       for (int j = 0; j < meta; j++) {
         int i = (b * discounts + g) * meta + j;
-        w->correction[i] += reward * w->cum[i];
+        w->correction[i] += mv_keep(inside, r->objective * w->cum[i]);
         w->cum[i] = w->s->meta_discount.value[g] * (w->cum[i] + blocks[b].dot[j].logp);
       }
   }
@@ -188,7 +182,7 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
     num exact = dot[j].surrogate + r->objective * w->cum_full[j];
     for (int t = 0; t < w->s->truncation.count; t++)
       w->weighted[t * meta + j] +=
-          mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n) * exact;
+          mv_window_share(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n, exact);
     w->cum_full[j] += dot[j].logp;
   }
 }
@@ -202,11 +196,44 @@ static size_t workspace(const void *settings, const struct mv_problem *p)
          mv_arena_cost(sizeof(num) * settings_count * (size_t)s->meta_discount.count * meta);
 }
 
+/* Draws this lifetime's window of each truncation length; all Hessian modes share it. window_start[truncation] out. */
+static void place_windows(struct mv_walk *walk, const struct settings *s, num *window_start)
+{
+  for (int t = 0; t < s->truncation.count; t++) {
+    struct mv_block block = {.length = s->truncation.value[t]};
+    mv_window_place(walk, (enum mv_window)s->window, block.length, block.start);
+    for (int l = 0; l < MV_LANES; l++)
+      NUM_LANE(window_start, t, l) = (double)block.start[l];
+    for (int h = 0; h < s->hessian.count; h++) {
+      block.hessian = (enum mv_hessian)s->hessian.value[h];
+      walk->blocks[t * s->hessian.count + h] = block;
+    }
+  }
+}
+
+/* Sums over windows and lifetimes become means. */
+static void average(const struct watch *w)
+{
+  const struct settings *s = w->s;
+  const int meta = w->p->shape.meta, corrections = s->meta_discount.count * meta;
+  const double share = 1.0 / (double)s->lifetimes;
+  for (int b = 0; b < w->settings; b++) {
+    double scale = share / (double)s->truncation.value[b / s->hessian.count];
+    for (int j = 0; j < meta; j++)
+      w->direct[b * meta + j] *= scale;
+    for (int i = 0; i < corrections; i++)
+      w->correction[b * corrections + i] *= scale;
+  }
+  for (int i = 0; s->weighted && i < s->truncation.count * meta; i++)
+    w->weighted[i] *= share;
+  *w->objective *= share / (double)w->p->steps;
+}
+
 static void sample(const struct mv_request *r)
 {
   const struct settings *s = r->settings;
   const struct mv_problem *p = r->problem;
-  const int meta = p->shape.meta, lengths = s->truncation.count, modes = s->hessian.count, settings = lengths * modes;
+  const int meta = p->shape.meta, lengths = s->truncation.count, settings = lengths * s->hessian.count;
   const int corrections = settings * s->meta_discount.count * meta;
   const size_t mark = r->arena->used;
   num *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
@@ -229,18 +256,7 @@ static void sample(const struct mv_request *r)
     *x = num_set(0.0);
 
   for (int64_t life = 0; life < s->lifetimes; life++) {
-    for (int t = 0; t < lengths; t++) {
-      int64_t start[MV_LANES_MAX];
-      mv_window_place(&walk, (enum mv_window)s->window, s->truncation.value[t], start);
-      for (int l = 0; l < MV_LANES; l++)
-        NUM_LANE(window_start, life * lengths + t, l) = (double)start[l];
-      for (int h = 0; h < modes; h++) {
-        struct mv_block *b = &walk.blocks[t * modes + h];
-        *b = (struct mv_block){.hessian = (enum mv_hessian)s->hessian.value[h], .length = s->truncation.value[t]};
-        for (int l = 0; l < MV_LANES_MAX; l++)
-          b->start[l] = start[l];
-      }
-    }
+    place_windows(&walk, s, window_start + life * lengths);
     if (w.full == settings)
       walk.blocks[settings] = (struct mv_block){.hessian = MV_PATHWISE, .length = p->steps};
     for (int i = 0; i < corrections; i++)
@@ -251,18 +267,7 @@ static void sample(const struct mv_request *r)
     for (int l = 0; l < MV_LANES_MAX; l++)
       walk.coords.lifetime[l]++;
   }
-
-  const double share = 1.0 / (double)s->lifetimes;
-  for (int b = 0; b < settings; b++) {
-    double scale = share / (double)s->truncation.value[b / modes];
-    for (int j = 0; j < meta; j++)
-      w.direct[b * meta + j] *= scale;
-    for (int i = 0; i < s->meta_discount.count * meta; i++)
-      w.correction[b * s->meta_discount.count * meta + i] *= scale;
-  }
-  for (int i = 0; s->weighted && i < lengths * meta; i++)
-    w.weighted[i] *= share;
-  *w.objective *= share / (double)p->steps;
+  average(&w);
   r->arena->used = mark;
 }
 

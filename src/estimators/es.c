@@ -18,7 +18,6 @@ struct settings {
 
 enum { SHARE_TASK, SHARE_INIT, SHARE_ACTION, SHARE_REWARD, SHARE_WINDOW };
 static const char *const shares[] = {"task", "init", "action", "reward", "window", NULL};
-static const char *const windows[] = {"random", "first", NULL};
 
 static const struct mv_field fields[] = {
     {"sigma", MV_REAL, offsetof(struct settings, sigma), "0.1", 0, 1e6, NULL, "1",
@@ -29,7 +28,7 @@ static const struct mv_field fields[] = {
      MV_TRUNCATION_DOC},
     {"noise_shared", MV_CHOICE_LIST, offsetof(struct settings, shared), "[task]", 0, 0, shares, NULL,
      "what the two members of a pair have in common; [task, init, action, reward, window] is common random numbers"},
-    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, windows, NULL, MV_WINDOW_DOC},
+    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
     MV_FIELD_END};
 
 static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)

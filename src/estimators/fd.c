@@ -13,14 +13,12 @@ struct settings {
   int window;
 };
 
-static const char *const windows[] = {"random", "first", NULL};
-
 static const struct mv_field fields[] = {
     {"eps", MV_REAL, offsetof(struct settings, eps), "0.1", 0, 1e6, NULL, "1",
      "distance between the two points of a difference", true},
     {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps",
      MV_TRUNCATION_DOC},
-    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, windows, NULL, MV_WINDOW_DOC},
+    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
     MV_FIELD_END};
 
 static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)

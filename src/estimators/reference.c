@@ -15,14 +15,12 @@ struct settings {
   int window;
 };
 
-static const char *const windows[] = {"random", "first", NULL};
-
 static const struct mv_field fields[] = {
     {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps",
      "also estimate the gradients of the window-weighted objectives of these truncation lengths"},
     {"lifetimes", MV_INT, offsetof(struct settings, lifetimes), "1", 1, 1e6, NULL, "1",
      "lifetimes of one task instance that one estimate averages"},
-    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, windows, NULL, MV_WINDOW_DOC},
+    {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
     MV_FIELD_END};
 
 static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)
@@ -98,7 +96,7 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
     w->gradient[j] += exact;
     for (int t = 0; t < w->s->truncation.count; t++)
       w->weighted[t * w->p->shape.meta + j] +=
-          mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n) * exact;
+          mv_window_share(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n, exact);
     w->cum[j] += dot->logp;
     w->cum_baseline[j] += baseline * dot->logp;
   }

@@ -25,7 +25,7 @@ static const struct mv_field fields[] = {
      "upper end of the uniform log mean reward of an arm"},
     MV_FIELD_END};
 
-static const char *const meta_names[] = {"softplus_inverse_rate_early", "softplus_inverse_rate_late"};
+static const char *const meta_names[] = MV_RATES_NAMES;
 
 static void complete(void *settings, int64_t steps, struct mv_complaints *complaints)
 {
@@ -60,15 +60,6 @@ static void instance(const void *settings, const struct mv_noise *noise, num *me
     mean[k] = num_exp(s->log_mean_min + (s->log_mean_max - s->log_mean_min) * noise->uniform[k]);
 }
 
-/* prepared: learning rates of both phases, and their derivatives */
-static void prepare(const struct mv_life *life, num *prepared)
-{
-  for (int phase = 0; phase < 2; phase++) {
-    prepared[phase] = num_softplus(life->eta[phase]);
-    prepared[2 + phase] = num_sigmoid(life->eta[phase]);
-  }
-}
-
 static int phase_of(const struct mv_life *life, int64_t n)
 {
   const struct settings *s = life->settings;
@@ -79,15 +70,13 @@ static void init(const struct mv_life *life, const struct mv_noise *noise, num *
 {
   (void)noise;
   const struct settings *s = life->settings;
-  for (int k = 0; k < s->arms; k++)
-    theta[k] = num_set(0.0);
+  mv_zero(theta, s->arms);
 }
 
 static void init_jvp(const struct mv_life *life, struct mv_columns *columns)
 {
   const struct settings *s = life->settings;
-  for (int i = 0; i < columns->count * s->arms; i++)
-    columns->theta_dot[i] = num_set(0.0);
+  mv_zero(columns->theta_dot, columns->count * s->arms);
 }
 
 static void step(const struct mv_life *life, int64_t n, const struct mv_noise *noise, enum mv_hessian hessian,
@@ -117,11 +106,7 @@ static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, co
 {
   (void)theta;
   const struct settings *s = life->settings;
-  int arms = (int)s->arms, phase = phase_of(life, n);
-  for (int c = 0; c < columns->count; c++)
-    mv_softmax_update_jvp(arms, (int)s->batch, life->prepared[phase],
-                          life->prepared[2 + phase] * columns->eta_dot[2 * c + phase], columns->hessian, tape,
-                          columns->theta_dot + c * arms, &columns->report[c]);
+  mv_softmax_jvp((int)s->arms, (int)s->batch, phase_of(life, n), life, tape, columns);
 }
 
 MV_TASK(bandit) = {
@@ -137,7 +122,7 @@ MV_TASK(bandit) = {
     .shape = shape,
     .meta_names = meta_names,
     .instance = instance,
-    .prepare = prepare,
+    .prepare = mv_rates_prepare,
     .init = init,
     .step = step,
     .init_jvp = init_jvp,

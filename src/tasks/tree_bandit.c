@@ -18,7 +18,7 @@ static const struct mv_field fields[] = {{"change", MV_INT, offsetof(struct sett
                                           "inner step from which the second learning rate serves"},
                                          MV_FIELD_END};
 
-static const char *const meta_names[] = {"softplus_inverse_rate_early", "softplus_inverse_rate_late"};
+static const char *const meta_names[] = MV_RATES_NAMES;
 
 static const double value[2][ARMS] = {{1.0, 0.3, -0.5}, {-0.2, 0.8, 0.4}};
 static const double spread[ARMS] = {0.7, 0.5, 0.6};
@@ -45,15 +45,6 @@ static void instance(const void *settings, const struct mv_noise *noise, num *me
     mean[k] = num_select(second, num_set(value[1][k]), num_set(value[0][k]));
 }
 
-/* prepared: learning rates of both phases, and their derivatives */
-static void prepare(const struct mv_life *life, num *prepared)
-{
-  for (int phase = 0; phase < 2; phase++) {
-    prepared[phase] = num_softplus(life->eta[phase]);
-    prepared[2 + phase] = num_sigmoid(life->eta[phase]);
-  }
-}
-
 static int phase_of(const struct mv_life *life, int64_t n)
 {
   return n >= ((const struct settings *)life->settings)->change;
@@ -62,15 +53,13 @@ static int phase_of(const struct mv_life *life, int64_t n)
 static void init(const struct mv_life *life, const struct mv_noise *noise, num *theta)
 {
   (void)life, (void)noise;
-  for (int k = 0; k < ARMS; k++)
-    theta[k] = num_set(0.0);
+  mv_zero(theta, ARMS);
 }
 
 static void init_jvp(const struct mv_life *life, struct mv_columns *columns)
 {
   (void)life;
-  for (int i = 0; i < columns->count * ARMS; i++)
-    columns->theta_dot[i] = num_set(0.0);
+  mv_zero(columns->theta_dot, columns->count * ARMS);
 }
 
 static void step(const struct mv_life *life, int64_t n, const struct mv_noise *noise, enum mv_hessian hessian,
@@ -99,11 +88,7 @@ static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, co
                      struct mv_columns *columns)
 {
   (void)theta;
-  int phase = phase_of(life, n);
-  for (int c = 0; c < columns->count; c++)
-    mv_softmax_update_jvp(ARMS, BATCH, life->prepared[phase],
-                          life->prepared[2 + phase] * columns->eta_dot[2 * c + phase], columns->hessian, tape,
-                          columns->theta_dot + c * ARMS, &columns->report[c]);
+  mv_softmax_jvp(ARMS, BATCH, phase_of(life, n), life, tape, columns);
 }
 
 MV_TASK(tree_bandit) = {
@@ -118,7 +103,7 @@ MV_TASK(tree_bandit) = {
     .shape = shape,
     .meta_names = meta_names,
     .instance = instance,
-    .prepare = prepare,
+    .prepare = mv_rates_prepare,
     .init = init,
     .step = step,
     .init_jvp = init_jvp,
