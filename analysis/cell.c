@@ -1,14 +1,16 @@
 /* cell.c - all statistics of one eta point and one entry, setting by setting.
  *
  * With gbar, S over n samples of the setting, rbar and V = Var rbar of the reference, d = gbar - rbar, M coordinates:
- *     variance           tr S (n - 1)
+ *     variance           tr S, S with divisor n - 1
  *     bias2_plugin       |d|^2
  *     bias2_unbiased     |d|^2 - tr Var gbar - tr V + 2 tr Cov(gbar, rbar);  tr Var gbar = tr S / n
  *     v22_bias           |d|^2 / M: the mean over coordinates that Vuorio et al. 2022 draw
- *     cosine             gbar.rbar / (|gbar| |rbar|) = 1 - |gbar / |gbar| - rbar / |rbar||^2 / 2, so that its error and
- * interval are those of a squared distance (bias.c), of unit vectors largest_share      max |g|^2 / sum |g|^2: near 1,
- * one sample makes the variance Where task instances serve several replicates, these are not independent, and the
- * variance of the mean comes from the scatter of the groups, which hold whole task instances.
+ *     cosine             gbar.rbar / (|gbar| |rbar|) = 1 - |gbar / |gbar| - rbar / |rbar||^2 / 2; its error and
+ *                        interval are those of a squared distance (bias.c) between unit vectors
+ *     largest_share      max |g|^2 / sum |g|^2: near 1, one sample makes the variance
+ *
+ * Where task instances serve several replicates, these are not independent, and the variance of the mean comes from the
+ * scatter of the groups, which hold whole task instances.
  */
 #include <math.h>
 
@@ -168,17 +170,37 @@ static void fill_row(struct bench *b, const struct mv_setting *setting, double l
   }
 }
 
-/* Variance of each coordinate over all groups of a setting. */
-static void fill_coordinates(const struct mv_groups *g, int setting, double *mean, double *variance)
+/* Standard error of a mean over dependent samples: from the scatter of the groups, sum w_b^2 (m_b - m)^2 G / (G - 1).
+ */
+static double scatter_error(const struct mv_groups *g, int64_t record, int m, double mean, int64_t count)
 {
+  double sum = 0;
+  int filled = 0;
+  for (int at = 0; at < g->groups; at++) {
+    double weight = (double)g->count[at] / (double)count, far = g->mean[record + (int64_t)at * g->meta + m] - mean;
+    if (g->count[at] > 0) {
+      sum += weight * weight * far * far;
+      filled++;
+    }
+  }
+  return filled > 1 ? sqrt(sum * filled / (filled - 1)) : NAN;
+}
+
+/* Mean, its standard error, and variance of each coordinate over all groups of a setting. */
+static void fill_coordinates(const struct mv_groups *g, int setting, int64_t nest, double *out)
+{
+  double *mean = out, *error = out + g->meta, *variance = out + 2 * g->meta;
   int64_t count = 0, record = (int64_t)setting * g->groups * g->meta;
   for (int m = 0; m < g->meta; m++)
     mean[m] = variance[m] = 0;
-  for (int at = 0; at < g->groups; at++, record += g->meta)
-    count = mv_merge(g->meta, count, mean, variance, g->count[at], g->mean + record, g->square + record);
+  for (int at = 0; at < g->groups; at++) {
+    int64_t here = record + (int64_t)at * g->meta;
+    count = mv_merge(g->meta, count, mean, variance, g->count[at], g->mean + here, g->square + here);
+  }
   for (int m = 0; m < g->meta; m++) {
     mean[m] = count > 0 ? mean[m] : NAN;
     variance[m] = count > 1 ? variance[m] / (double)(count - 1) : NAN;
+    error[m] = nest == 1 ? sqrt(variance[m] / (double)count) : scatter_error(g, record, m, mean[m], count);
   }
 }
 
@@ -190,11 +212,10 @@ void mv_cell_analyze(const struct mv_analysis *options, const struct mv_settings
   bench_open(&b, g, reference, stream);
   for (int s = 0; s < settings->count; s++) {
     struct mv_row *row = &rows[s];
-    double *mean = coordinates + (int64_t)s * 2 * g->meta;
     mv_track_fill(&b.own, g, s);
     mv_track_total(&b.own, &b.own_total);
     fill_row(&b, &settings->at[s], g->largest[s], row);
-    fill_coordinates(g, s, mean, mean + g->meta);
+    fill_coordinates(g, s, nest, coordinates + (int64_t)s * MV_COORDINATES * g->meta);
     row->count = (int64_t)b.own_total.count;
     row->nonfinite = g->nonfinite;
     row->groups = mv_track_filled(&b.own);

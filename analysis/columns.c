@@ -43,7 +43,7 @@ void mv_cell_columns(const struct mv_tables *t, int e, int s, int point, const s
   int settings = t->entry[e].settings.count, meta = t->job->meta;
   int64_t at = (int64_t)point * settings + s;
   const struct mv_row *row = &t->entry[e].row[at];
-  const double *mean = t->entry[e].coordinate + at * 2 * meta;
+  const double *mean = t->entry[e].coordinate + at * MV_COORDINATES * meta;
   label_columns(t, e, s, sink);
   sink->whole(sink->self, "point", point);
   indexed(sink, "eta", t->job->eta + (int64_t)point * meta, meta);
@@ -54,7 +54,8 @@ void mv_cell_columns(const struct mv_tables *t, int e, int s, int point, const s
     sink->real(sink->self, mv_stat_names[k], row->stat[k]);
   sink->whole(sink->self, "largest_id", row->largest_id);
   indexed(sink, "mean", mean, meta);
-  indexed(sink, "variance", mean + meta, meta);
+  indexed(sink, "mean_se", mean + meta, meta);
+  indexed(sink, "variance", mean + 2 * meta, meta);
 }
 
 void mv_grid_columns(const struct mv_tables *t, int e, int s, const struct mv_sink *sink)

@@ -1,9 +1,9 @@
 /* grid.c - averages over the eta points, as Vuorio et al. 2022 report them.
  *
  * Two errors of an average over P points, for two questions:
- *     se                 the same points, other samples: sqrt(sum se_p^2) / P; the points' random numbers are
- * independent eta_low, eta_high  other points: percentile bootstrap, 10,000 resamples of the points (theirs) A point
- * whose statistic is undefined makes the average undefined.
+ *     se                 the same points, other samples: sqrt(sum se_p^2) / P, as points have independent samples
+ *     eta_low, eta_high  other points: percentile bootstrap, 10,000 resamples of the points (theirs)
+ * A point whose statistic is undefined makes the average undefined.
  */
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics_double.h>

@@ -94,7 +94,7 @@ static int fill_cell(struct mv_results *results, struct mv_tables *t, int e, int
   const struct mv_entry *entry = &t->job->entries[e];
   struct mv_entry_tables *into = &t->entry[e];
   struct mv_row *rows = into->row + (int64_t)point * into->settings.count;
-  double *coordinates = into->coordinate + (int64_t)point * into->settings.count * 2 * t->job->meta;
+  double *coordinates = into->coordinate + (int64_t)point * into->settings.count * MV_COORDINATES * t->job->meta;
   struct mv_groups groups;
   int64_t nest = nest_of(entry), width = mv_groups_width(blocks_of(t->job, entry), nest);
   int code = read_cell(results, t, e, point, &into->settings, width, &groups);
@@ -168,7 +168,7 @@ int mv_tables_make(struct mv_results *results, const struct mv_analysis *options
     into->settings = mv_settings_make(&t->plan->layout[e], lambda, lambdas);
     size_t rows = (size_t)t->job->points * (size_t)into->settings.count;
     into->row = mv_memory_take(rows, sizeof *into->row);
-    into->coordinate = mv_memory_take(rows * 2 * (size_t)t->job->meta, sizeof *into->coordinate);
+    into->coordinate = mv_memory_take(rows * MV_COORDINATES * (size_t)t->job->meta, sizeof *into->coordinate);
     into->grid = mv_memory_take((size_t)into->settings.count, sizeof *into->grid);
     collect_axes(t, &t->plan->layout[e]);
   }

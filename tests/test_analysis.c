@@ -143,7 +143,7 @@ static void test_combine_and_merge(void **state)
     mv_groups_add(&groups, &settings, &layout, &block.moments);
   }
   struct mv_row row[settings.count];
-  double coordinates[settings.count][2][META];
+  double coordinates[settings.count][MV_COORDINATES][META];
   mv_cell_analyze(&(struct mv_analysis){100, 0.95}, &settings, &groups, 1, NULL, 1, 0, row, &coordinates[0][0][0]);
   for (int s = 0; s < settings.count; s++) {
     const struct mv_setting *at = &settings.at[s];
@@ -159,7 +159,8 @@ static void test_combine_and_merge(void **state)
       for (int i = 0; i < N; i++)
         square += (g[i] - mean[m]) * (g[i] - mean[m]);
       near(coordinates[s][0][m], mean[m], 1e-12);
-      near(coordinates[s][1][m], square / (N - 1), 1e-10);
+      near(coordinates[s][1][m], sqrt(square / (N - 1) / N), 1e-10);
+      near(coordinates[s][2][m], square / (N - 1), 1e-10);
       trace += square / (N - 1);
     }
     for (int i = 0; i < N; i++) {
@@ -194,7 +195,7 @@ static void test_heavy_tail(void **state)
   struct mv_settings settings = mv_settings_make(&layout, (double[]){1}, 1);
   struct mv_groups groups = mv_groups_make(META, settings.count, N / BLOCK, 1);
   struct mv_row row[settings.count];
-  double coordinates[settings.count][2][META];
+  double coordinates[settings.count][MV_COORDINATES][META];
   for (int i = 0; i < N; i++)
     for (int k = 0; k < VALUES; k++)
       x[i][k] = i == WHO ? 1e4 : i % 2 - 0.5;

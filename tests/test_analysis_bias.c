@@ -94,7 +94,7 @@ static struct study run_study(double standard_errors, double stretch, int trials
   double a = 1 + truth.bias[0], b = 1 + truth.bias[1], cosine = (a + b) / sqrt(2 * (a * a + b * b));
   for (int i = 0; i < trials; i++) {
     struct mv_row row;
-    double coordinates[2 * META];
+    double coordinates[MV_COORDINATES * META];
     simulate(rng, &truth, &g, &r);
     mv_cell_analyze(&(struct mv_analysis){400, 0.95}, &settings, &g, 1, &r, 1, (uint32_t)i, &row, coordinates);
     double square = truth.distance * truth.distance;
@@ -157,7 +157,7 @@ static void test_determinism(void **state)
   struct mv_groups g = mv_groups_make(META, 1, SMALL, 1), r = mv_groups_make(META, 1, LARGE, 1);
   gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
   struct mv_row row[3];
-  double coordinates[2 * META];
+  double coordinates[MV_COORDINATES * META];
   memset(row, 0, sizeof row);
   simulate(rng, &truth, &g, &r);
   for (int k = 0; k < 3; k++)

@@ -185,7 +185,9 @@ struct mv_analysis {
   double confidence;
 };
 
-/* Fills rows[settings] and coordinates[settings][2][meta] (mean, variance). reference NULL: no bias. `nest`: replicates
+#define MV_COORDINATES 3 /* mean, its standard error, variance: of each coordinate */
+
+/* Fills rows[settings] and coordinates[settings][MV_COORDINATES][meta]. reference NULL: no bias. `nest`: replicates
  * per task instance, of the entry and of the reference. */
 void mv_cell_analyze(const struct mv_analysis *, const struct mv_settings *, const struct mv_groups *, int64_t nest,
                      const struct mv_groups *reference, int64_t reference_nest, uint32_t stream, struct mv_row *rows,
@@ -222,7 +224,7 @@ struct mv_grid_row mv_grid_average(const struct mv_row *rows, int points, int64_
 struct mv_entry_tables {
   struct mv_settings settings;
   struct mv_row *row;       /* [points][settings] */
-  double *coordinate;       /* [points][settings][2][meta] */
+  double *coordinate;       /* [points][settings][MV_COORDINATES][meta] */
   struct mv_grid_row *grid; /* [settings] */
 };
 

@@ -1,7 +1,8 @@
 /* backprop.c - (truncated) backpropagation through the inner loop, with sampling correction.
  *
- * Vuorio et al. 2022, section on estimators. In a window of T steps from step s, with the tangent stopped at s (or d
- * init / d eta for s = 0): D_n = d surrogate_n      C_n = R_n cum_n      cum_{n+1} = gamma (cum_n + dl_n),  cum_s = 0
+ * Vuorio et al. 2022, section on estimators. In a window of T steps from step s, with the tangent stopped at s
+ * (theta'_0 = d init / d eta for s = 0):
+ *   D_n = d surrogate_n      C_n = R_n cum_n         cum_{n+1} = gamma (cum_n + dl_n),  cum_s = 0
  *   direct = (1/T) sum D_n   correction = (1/T) sum C_n      estimate = direct + lambda correction, any lambda offline.
  * One simulated lifetime serves all T, gamma and Hessian modes at once: they share the primal, only tangents differ.
  * `weighted` is the unbiased gradient of the window-weighted objective (weights P(n in window)/T, full tangents, lambda
