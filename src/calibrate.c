@@ -14,6 +14,7 @@
 #include "metavar/sample.h"
 #include "metavar/schedule.h"
 
+#define PROBE_STEPS  8
 #define RESULT_BYTES (INT64_C(64) << 20) /* largest result of a timed unit */
 
 /* Makes the moments of a timed unit's samples, into memory of its own. */
@@ -30,6 +31,31 @@ static void make_moments(const struct mv_plan *plan, const struct mv_layout *lay
                   comoment + layout->pairs, ids);
   free(ids);
   free(out);
+}
+
+static void watch_nothing(void *self, int64_t n, const struct mv_report *report, struct mv_block *blocks)
+{
+  (void)self, (void)n, (void)report, (void)blocks;
+}
+
+/* Seconds of one inner step of one lifetime, primal only: bounds what a lane group of an entry will take. */
+static double time_step(const struct mv_plan *plan)
+{
+  const struct mv_job *job = plan->job;
+  const int lanes = job->kernel->lanes, point = job->points / 2;
+  struct mv_arena arena;
+  size_t eta_bytes = sizeof(double) * (size_t)(job->meta * lanes);
+  mv_arena_create(&arena, job->kernel->walk_bytes(&job->problem, 0) + mv_arena_cost(eta_bytes));
+  double *eta = mv_arena_take(&arena, eta_bytes);
+  for (int i = 0; i < job->meta * lanes; i++)
+    eta[i] = job->eta[point * job->meta + i / lanes];
+  struct mv_walk walk = {.problem = &job->problem, .eta = eta, .arena = &arena, .coords.key = plan->key[point]};
+  walk.steps = job->lifetime_length < PROBE_STEPS ? job->lifetime_length : PROBE_STEPS;
+  double start = mv_clock_monotonic();
+  job->kernel->walk_run(&walk, watch_nothing, NULL);
+  double took = mv_clock_monotonic() - start;
+  mv_arena_free(&arena);
+  return took / (double)(walk.steps * lanes);
 }
 
 /* Seconds per replicate of one entry: one lane group, then twice as many until they take `slice` seconds. */
@@ -70,12 +96,13 @@ double mv_calibrate(const struct mv_plan *plan, double budget, double *seconds)
   }
   sampled.job = &job;
   struct mv_worker *worker = mv_worker_create(&sampled);
-  double per_step = 0; /* seconds per inner step, mean over the entries measured */
+  double per_step = time_step(plan); /* seconds per inner step; mean over the entries measured once there are some */
   int measured = 0;
   for (int e = 0; e < entries; e++) {
     double left = budget - (mv_clock_monotonic() - start);
     assert(plan->work[e] > 0);
-    if (measured > 0 && left <= 0) {
+    double group = per_step * plan->work[e] * plan->job->kernel->lanes; /* one lane group, roughly */
+    if ((measured > 0 && left <= 0) || group > 4 * budget) {
       seconds[e] = per_step * plan->work[e];
       continue;
     }

@@ -136,6 +136,39 @@ static void check_limits(const struct row *r, const struct mv_entry *entry)
   }
 }
 
+#define VALUES_MAX    (INT64_C(1) << 24) /* doubles in one sample */
+#define MOMENTS_BYTES (INT64_C(1) << 28) /* second moments of one block */
+#define ROWS_BYTES    (INT64_C(1) << 31) /* samples of one block on their way into moments */
+
+/* What one sample, or one block of moments, would hold. */
+static void check_size(const struct row *r, const struct mv_entry *entry)
+{
+  struct mv_output output[MV_OUTPUTS_MAX];
+  int outputs = r->estimator->outputs(entry->settings, &r->job->problem, output);
+  int64_t values = 0, moments = 0;
+  for (int o = 0; o < outputs; o++) {
+    int64_t size = output[o].role <= MV_TARGET ? r->job->problem.shape.meta : 1;
+    for (int a = 0; a < output[o].rank && size <= VALUES_MAX; a++) {
+      size *= output[o].axis[a].length;
+    }
+    values += size;
+    moments += output[o].role == MV_NOTE ? 0 : size;
+  }
+  if (values > VALUES_MAX) {
+    mv_error_at(r->config, r->map->place, r->estimator->name,
+                "one sample would hold more than %lld numbers; list fewer values, or use fewer lifetimes or members",
+                (long long)VALUES_MAX);
+  } else if (entry->store == MV_STORE_MOMENTS && moments * (moments + 1) / 2 * 8 > MOMENTS_BYTES) {
+    mv_error_at(r->config, r->map->place, "store",
+                "second moments of %lld numbers would take %lld MiB a block; list fewer values, or store: samples",
+                (long long)moments, (long long)(moments * (moments + 1) / 2 * 8 >> 20));
+  } else if (entry->store == MV_STORE_MOMENTS && values * 8 > ROWS_BYTES / r->job->block) {
+    mv_error_at(r->config, r->map->place, "store",
+                "a block of %lld samples of %lld numbers would take more than %lld MiB; use a smaller block",
+                (long long)r->job->block, (long long)values, (long long)(ROWS_BYTES >> 20));
+  }
+}
+
 /* Takes over entry->settings. */
 static void add_entry(const struct row *r, struct mv_entry *entry)
 {
@@ -146,6 +179,9 @@ static void add_entry(const struct row *r, struct mv_entry *entry)
   }
   if (complaints.count == 0) {
     check_limits(r, entry);
+    if (r->ready && r->estimator->outputs) {
+      check_size(r, entry);
+    }
   }
   check_label(r, entry);
   job->entries = realloc(job->entries, (size_t)(job->entry_count + 1) * sizeof *job->entries);

@@ -149,6 +149,8 @@ static const struct bad entries[] = {
      "f:15:33: perturbations_per_lifetime: estimator grad does not perturb"},
     {"replicates: 100", "replicates: 100\n    lifetimes: 1000\n    lifetimes_per_task: 1049",
      "f:16:25: lifetimes_per_task: 1049 draws of 1000 lifetimes each"},
+    {"replicates: 100", "replicates: 100\n    perturbations_per_lifetime: 1048577",
+     "f:15:33: perturbations_per_lifetime: 1048577 is out of range"},
     {"estimators:\n", "estimators: []\nx:\n",
      "f:11:13: estimators: an empty list where a list belongs\nf:12:1: unknown key \"x\" in the job"},
     /* everything at once, in the order of the file */
