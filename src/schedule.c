@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "metavar/memory.h"
+#include "metavar/ranges.h"
 #include "metavar/sample.h"
 
 #define UNIT_SECONDS   0.75                    /* long against a message, short against a patient user */
@@ -27,8 +28,7 @@ struct run {
 
 struct mv_schedule {
   const struct mv_plan *plan;
-  struct mv_unit *known; /* committed ranges */
-  size_t known_count, known_capacity;
+  struct mv_ranges known; /* committed */
   struct run *runs;
   size_t run_count, run_capacity;
   size_t run; /* the next unit: run and number within it */
@@ -49,69 +49,16 @@ void mv_schedule_free(struct mv_schedule *s)
   if (!s) {
     return;
   }
-  free(s->known);
+  mv_ranges_free(&s->known);
   free(s->runs);
   free(s);
-}
-
-static int compare_units(const void *left, const void *right)
-{
-  const struct mv_unit *a = left, *b = right;
-  if (a->cell != b->cell) {
-    return a->cell < b->cell ? -1 : 1;
-  }
-  return (a->first > b->first) - (a->first < b->first);
-}
-
-/* Sorts the committed ranges and joins those that touch. */
-static void join_known(struct mv_schedule *s)
-{
-  if (s->known_count == 0) {
-    return;
-  }
-  qsort(s->known, s->known_count, sizeof *s->known, compare_units);
-  size_t last = 0;
-  for (size_t i = 1; i < s->known_count; i++) {
-    struct mv_unit *a = &s->known[last], *b = &s->known[i];
-    if (b->cell == a->cell && b->first <= a->first + a->count) {
-      int64_t end = b->first + b->count;
-      if (end > a->first + a->count) {
-        a->count = end - a->first;
-      }
-    } else {
-      s->known[++last] = *b;
-    }
-  }
-  s->known_count = last + 1;
 }
 
 void mv_schedule_mark(void *schedule, const struct mv_unit *unit)
 {
   struct mv_schedule *s = schedule;
-  assert(!s->runs && unit->cell >= 0 && unit->cell < s->plan->cells && unit->first >= 0);
-  const struct mv_entry *entry = &s->plan->job->entries[mv_plan_entry(s->plan, (int)unit->cell)];
-  int64_t first = unit->first, end = unit->first + unit->count, block = s->plan->job->block;
-  if (entry->store == MV_STORE_MOMENTS) {
-    /* Replicates may have been added or taken away since: the last block of a cell counts only if it still is the last.
-     */
-    first = (first + block - 1) / block * block;
-    if (end != entry->replicates) {
-      end = (end < entry->replicates ? end : entry->replicates) / block * block;
-    }
-  } else if (end > entry->replicates) {
-    end = entry->replicates;
-  }
-  if (end <= first) {
-    return;
-  }
-  if (s->known_count == s->known_capacity) {
-    join_known(s);
-    if (2 * s->known_count >= s->known_capacity) {
-      s->known_capacity = 2 * s->known_capacity + 64;
-      s->known = mv_memory_grow(s->known, s->known_capacity, sizeof *s->known);
-    }
-  }
-  s->known[s->known_count++] = (struct mv_unit){unit->cell, first, end - first};
+  assert(!s->runs && mv_unit_fits(s->plan, unit));
+  mv_ranges_add(&s->known, unit);
 }
 
 static void add_run(struct mv_schedule *s, int64_t cell, int64_t first, int64_t size, int64_t units, double seconds)
@@ -127,37 +74,15 @@ static void add_run(struct mv_schedule *s, int64_t cell, int64_t first, int64_t 
 }
 
 /* Calls visit for each range of missing replicates, in order. */
-static void each_missing(const struct mv_schedule *s,
-                         void (*visit)(void *self, int64_t cell, int64_t first, int64_t end), void *self)
+static void each_missing(const struct mv_schedule *s, void (*visit)(void *self, const struct mv_unit *gap), void *self)
 {
-  size_t k = 0;
   for (int cell = 0; cell < s->plan->cells; cell++) {
-    int64_t at = 0, end = s->plan->job->entries[mv_plan_entry(s->plan, cell)].replicates;
-    for (; k < s->known_count && s->known[k].cell == cell; k++) {
-      if (s->known[k].first > at) {
-        visit(self, cell, at, s->known[k].first);
-      }
-      at = s->known[k].first + s->known[k].count;
-    }
-    if (at < end) {
-      visit(self, cell, at, end);
-    }
+    int64_t replicates = s->plan->job->entries[mv_plan_entry(s->plan, cell)].replicates;
+    mv_ranges_gaps(&s->known, &(struct mv_unit){cell, 0, replicates}, visit, self);
   }
 }
 
-static void count_range(void *self, int64_t cell, int64_t first, int64_t end)
-{
-  (void)cell;
-  *(int64_t *)self += end - first;
-}
-
-int64_t mv_schedule_samples(struct mv_schedule *s)
-{
-  int64_t samples = 0;
-  join_known(s);
-  each_missing(s, count_range, &samples);
-  return samples;
-}
+int64_t mv_schedule_samples(const struct mv_schedule *s) { return mv_plan_samples(s->plan) - s->known.samples; }
 
 struct cut {
   struct mv_schedule *schedule;
@@ -165,20 +90,20 @@ struct cut {
   int64_t *size;         /* [entry] replicates in a unit */
 };
 
-static void time_range(void *self, int64_t cell, int64_t first, int64_t end)
+static void time_range(void *self, const struct mv_unit *gap)
 {
   struct cut *cut = self;
   struct mv_schedule *s = cut->schedule;
-  s->seconds += (double)(end - first) * cut->seconds[mv_plan_entry(s->plan, (int)cell)];
+  s->seconds += (double)gap->count * cut->seconds[mv_plan_entry(s->plan, (int)gap->cell)];
 }
 
-static void cut_range(void *self, int64_t cell, int64_t first, int64_t end)
+static void cut_range(void *self, const struct mv_unit *gap)
 {
   struct cut *cut = self;
-  int entry = mv_plan_entry(cut->schedule->plan, (int)cell);
-  int64_t size = cut->size[entry], units = (end - first) / size, rest = (end - first) % size;
-  add_run(cut->schedule, cell, first, size, units, cut->seconds[entry]);
-  add_run(cut->schedule, cell, end - rest, rest, 1, cut->seconds[entry]);
+  int entry = mv_plan_entry(cut->schedule->plan, (int)gap->cell);
+  int64_t size = cut->size[entry], units = gap->count / size, rest = gap->count % size;
+  add_run(cut->schedule, gap->cell, gap->first, size, units, cut->seconds[entry]);
+  add_run(cut->schedule, gap->cell, gap->first + gap->count - rest, rest, 1, cut->seconds[entry]);
 }
 
 static int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
@@ -220,7 +145,6 @@ void mv_schedule_cut(struct mv_schedule *s, const double *seconds, int ranks)
   assert(!s->runs && ranks > 0);
   int entries = s->plan->job->entry_count;
   struct cut cut = {s, seconds, mv_memory_take((size_t)entries, sizeof *cut.size)};
-  join_known(s);
   each_missing(s, time_range, &cut);
   double target = s->seconds / (UNITS_PER_RANK * ranks);
   if (!(target < UNIT_SECONDS)) {

@@ -22,15 +22,18 @@
 #define REPORTS           4 /* numbers in struct mv_report */
 
 static const struct {
-  const char *task, *estimator, *digest;
+  const char *task, *estimator, *recipe, *digest;
 } golden[] = {
 #include "golden.h"
-    {NULL, NULL, NULL}};
+    {NULL}};
 
-const char *mv_selfcheck_golden(const char *task, const char *estimator)
+const char *const mv_recipe_names[] = {"plain", "rich", NULL};
+
+const char *mv_selfcheck_golden(const char *task, const char *estimator, enum mv_recipe recipe)
 {
   for (int i = 0; golden[i].task; i++)
-    if (!strcmp(golden[i].task, task) && !strcmp(golden[i].estimator, estimator))
+    if (!strcmp(golden[i].task, task) && !strcmp(golden[i].estimator, estimator) &&
+        !strcmp(golden[i].recipe, mv_recipe_names[recipe]))
       return golden[i].digest;
   return NULL;
 }
@@ -162,6 +165,57 @@ double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, enum m
   return worst;
 }
 
+/* --- recipes ----------------------------------------------------------------------------------------------- */
+
+/* The setting called name, if the estimator has one of that kind. */
+static void *setting(const struct mv_estimator *estimator, void *settings, const char *name, enum mv_kind kind)
+{
+  const struct mv_field *f = mv_field_find(estimator->fields, name);
+  return f && f->kind == kind ? (char *)settings + f->offset : NULL;
+}
+
+/* Sets a list of words to those of `wanted` that the setting knows; a list that would be empty stays as it is. */
+static void choose_words(const struct mv_estimator *estimator, void *settings, const char *name,
+                         const char *const *wanted)
+{
+  struct mv_choices *list = setting(estimator, settings, name, MV_CHOICE_LIST), chosen = {0};
+  if (!list)
+    return;
+  const char *const *known = mv_field_find(estimator->fields, name)->choices;
+  for (; *wanted; wanted++)
+    for (int i = 0; known[i]; i++)
+      if (!strcmp(known[i], *wanted))
+        chosen.value[chosen.count++] = i;
+  if (chosen.count)
+    *list = chosen;
+}
+
+void mv_selfcheck_arrange(enum mv_recipe recipe, const struct mv_estimator *estimator, void *settings,
+                       struct mv_problem *p)
+{
+  if (recipe == MV_PLAIN)
+    return;
+  p->sampler = MV_GUMBEL;
+  struct mv_ints *truncation = setting(estimator, settings, "truncation", MV_INT_LIST);
+  if (truncation)
+    *truncation = (struct mv_ints){3, {2, 5, p->steps}};
+  struct mv_reals *discount = setting(estimator, settings, "meta_discount", MV_REAL_LIST);
+  if (discount)
+    *discount = (struct mv_reals){3, {0, 0.9, 1}};
+  int64_t *lifetimes = setting(estimator, settings, "lifetimes", MV_INT);
+  if (lifetimes)
+    *lifetimes = 2;
+  int64_t *population = setting(estimator, settings, "population", MV_INT);
+  if (population)
+    *population = 4;
+  choose_words(estimator, settings, "noise_shared", (const char *const[]){"task", "action", "reward", "window", NULL});
+  const char *offered[MV_HESSIANS + 1] = {NULL};
+  for (int mode = 0, count = 0; mode < MV_HESSIANS; mode++)
+    if (p->shape.hessians & 1u << mode)
+      offered[count++] = mv_hessian_names[mode];
+  choose_words(estimator, settings, "hessian", offered);
+}
+
 /* --- golden digests ---------------------------------------------------------------------------------------- */
 
 static int64_t values_of(const struct mv_estimator *estimator, const void *settings, const struct mv_problem *p)
@@ -178,7 +232,8 @@ static int64_t values_of(const struct mv_estimator *estimator, const void *setti
   return total;
 }
 
-void mv_selfcheck_digest(const struct mv_kernel *kernel, const char *task, const char *name, char hex[33])
+void mv_selfcheck_digest(const struct mv_kernel *kernel, const char *task, const char *name, enum mv_recipe recipe,
+                         char hex[33])
 {
   void *task_settings;
   struct mv_problem p = problem_make(kernel, task, DIGEST_STEPS, &task_settings);
@@ -186,6 +241,7 @@ void mv_selfcheck_digest(const struct mv_kernel *kernel, const char *task, const
   assert(estimator);
   void *settings = calloc(1, estimator->settings_size ? estimator->settings_size : 1);
   mv_field_defaults(estimator->fields, settings);
+  mv_selfcheck_arrange(recipe, estimator, settings, &p);
   if (estimator->complete)
     estimator->complete(settings, &p, NULL);
   const int lanes = kernel->lanes;

@@ -10,8 +10,8 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "metavar/clock.h"
 #include "metavar/memory.h"
 
 struct mv_worker {
@@ -159,16 +159,9 @@ static int64_t compute_moments(struct mv_worker *worker, const struct mv_unit *u
   return nonfinite;
 }
 
-static double now(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void mv_worker_compute(struct mv_worker *worker, const struct mv_unit *unit, void *out)
 {
-  double start = now();
+  double start = mv_clock_monotonic();
   struct mv_result_head *head = out;
   *head = (struct mv_result_head){.unit = *unit, .bytes = (int64_t)mv_result_bytes(worker->plan, unit)};
   struct mv_result view;
@@ -183,5 +176,5 @@ void mv_worker_compute(struct mv_worker *worker, const struct mv_unit *unit, voi
   } else {
     head->nonfinite = compute_moments(worker, unit, &view);
   }
-  head->seconds = now() - start;
+  head->seconds = mv_clock_monotonic() - start;
 }

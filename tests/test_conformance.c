@@ -8,7 +8,7 @@
 
 #define STEPS 12
 
-typedef void pair_check(const char *task, const char *estimator);
+typedef void pair_check(const char *task, const char *estimator, enum mv_recipe);
 
 static void for_all_pairs(pair_check *check)
 {
@@ -16,11 +16,12 @@ static void for_all_pairs(pair_check *check)
   for (int t = 0; scalar->tasks[t]; t++)
     for (int e = 0; scalar->estimators[e]; e++)
       if (mv_pair_valid(scalar->tasks[t], scalar->estimators[e]))
-        check(scalar->tasks[t]->name, scalar->estimators[e]->name);
+        for (int recipe = 0; recipe < MV_RECIPES; recipe++)
+          check(scalar->tasks[t]->name, scalar->estimators[e]->name, recipe);
 }
 
 /* Replicates 0 .. 23 in every kernel, in lane groups that start at 0, and at an odd place: the same bits. */
-static void check_same_bits(const char *task, const char *estimator)
+static void check_same_bits(const char *task, const char *estimator, enum mv_recipe recipe)
 {
   const struct mv_kernel *kernel[8];
   int n = kernels_real(kernel);
@@ -28,6 +29,7 @@ static void check_same_bits(const char *task, const char *estimator)
   for (int k = 0; k < n; k++) {
     struct rig r;
     rig_make(&r, kernel[k], task, estimator, STEPS);
+    mv_selfcheck_arrange(recipe, r.estimator, r.settings, &r.problem);
     rig_ready(&r);
     double eta[r.problem.shape.meta];
     mv_selfcheck_eta(&r.problem.shape, eta);
@@ -44,8 +46,8 @@ static void check_same_bits(const char *task, const char *estimator)
             if (k == 0)
               *slot = got;
             else if (memcmp(slot, &got, sizeof got))
-              fail_msg("%s/%s: kernel %s, replicate %d, value %d: %a, scalar has %a", task, estimator, kernel[k]->name,
-                       (int)first + l, (int)i, got, *slot);
+              fail_msg("%s/%s, %s: kernel %s, replicate %d, value %d: %a, scalar has %a", task, estimator,
+                       mv_recipe_names[recipe], kernel[k]->name, (int)first + l, (int)i, got, *slot);
           }
       }
     rig_free(&r);
@@ -60,10 +62,11 @@ static void scalar_is_lanes(void **state)
 }
 
 /* A lane's values do not change with what its neighbours do; and a call repeated gives the same bits. */
-static void check_purity(const char *task, const char *estimator)
+static void check_purity(const char *task, const char *estimator, enum mv_recipe recipe)
 {
   struct rig r;
   rig_make(&r, mv_kernel_best(), task, estimator, STEPS);
+  mv_selfcheck_arrange(recipe, r.estimator, r.settings, &r.problem);
   rig_ready(&r);
   double eta[r.problem.shape.meta];
   mv_selfcheck_eta(&r.problem.shape, eta);
@@ -121,10 +124,11 @@ static void jvp_is_shadow(void **state)
 
 /* Lanes are replicates: their objectives must be uncorrelated. With n groups a sample correlation of independent lanes
  * has standard error 1/sqrt(n). */
-static void check_correlation(const char *task, const char *estimator)
+static void check_correlation(const char *task, const char *estimator, enum mv_recipe recipe)
 {
   struct rig r;
-  rig_make(&r, mv_kernel_best(), task, estimator, 4);
+  rig_make(&r, mv_kernel_best(), task, estimator, 6);
+  mv_selfcheck_arrange(recipe, r.estimator, r.settings, &r.problem);
   rig_ready(&r);
   const int lanes = r.kernel->lanes, groups = 3000;
   double eta[r.problem.shape.meta], sum[MV_LANES_MAX] = {0}, product[MV_LANES_MAX][MV_LANES_MAX] = {{0}};
@@ -202,20 +206,22 @@ static void windows_uniform(void **state)
   rig_free(&r);
 }
 
-static void check_golden(const char *task, const char *estimator)
+static void check_golden(const char *task, const char *estimator, enum mv_recipe recipe)
 {
-  const char *expected = mv_selfcheck_golden(task, estimator);
+  const char *expected = mv_selfcheck_golden(task, estimator, recipe);
   if (!expected)
     return; /* a new pair: scalar_is_lanes still holds it to one set of bits */
   char got[33];
-  mv_selfcheck_digest(mv_kernel_best(), task, estimator, got);
-  assert_string_equal(got, expected);
+  mv_selfcheck_digest(mv_kernel_best(), task, estimator, recipe, got);
+  if (strcmp(got, expected))
+    fail_msg("%s/%s, %s: digest %s, recorded %s", task, estimator, mv_recipe_names[recipe], got, expected);
 }
 
 static void golden_digests(void **state)
 {
   (void)state;
-  assert_non_null(mv_selfcheck_golden("bandit", "backprop"));
+  for (int recipe = 0; recipe < MV_RECIPES; recipe++)
+    assert_non_null(mv_selfcheck_golden("bandit", "backprop", recipe));
   for_all_pairs(check_golden);
 }
 

@@ -13,8 +13,7 @@
 #define TREE_PAIRS     21
 #define TREE_HISTORIES (TREE_PAIRS * TREE_PAIRS * TREE_PAIRS * TREE_PAIRS) /* of one instance */
 #define TREE_ALL       (2 * TREE_HISTORIES)
-#define TREE_PASSES                                                                                                    \
-  12 /* least common multiple of the numbers of window starts: every T gets each of its starts equally often */
+#define TREE_PASSES 6 /* T of 2, 3, 4 have 3, 2, 1 window starts: 6 passes give each T each of its starts equally often */
 
 struct tree {
   int pass;                /* which window start; see TREE_PASSES */
@@ -65,6 +64,54 @@ static inline double tree_prior(const struct tree *t, int64_t history)
     p *= pair[0] == pair[1] ? 1 : 2;
   }
   return p;
+}
+
+static inline int tree_instance(int64_t history) { return history >= TREE_HISTORIES; }
+
+/* What one walk over the forced histories first, first + 1, ... reports, lane by lane. */
+struct tree_walk {
+  double reward[TREE_STEPS][MV_LANES_MAX], ell[MV_LANES_MAX]; /* R_n; sum of ell_n */
+  int lanes;
+};
+
+static inline void tree_watch(void *self, int64_t n, const struct mv_report *report, struct mv_block *blocks)
+{
+  (void)blocks;
+  struct tree_walk *w = self;
+  const double *r = (const double *)report;
+  for (int l = 0; l < w->lanes; l++) {
+    w->reward[n][l] = r[l];
+    w->ell[l] += r[w->lanes + l];
+  }
+}
+
+/* eta: [2][lanes], aligned */
+static inline struct tree_walk tree_run(struct rig *r, struct tree *t, const double *eta, int64_t first)
+{
+  struct tree_walk w = {.lanes = r->kernel->lanes};
+  struct mv_forced forced = {tree_fill, t};
+  struct mv_walk walk = {
+      .problem = &r->problem, .forced = &forced, .eta = eta, .steps = TREE_STEPS, .arena = &r->arena};
+  for (int l = 0; l < w.lanes; l++)
+    walk.coords.task[l] = first + l < TREE_ALL ? first + l : 0;
+  r->arena.used = 0;
+  r->kernel->walk_run(&walk, tree_watch, &w);
+  return w;
+}
+
+/* Two numbers in every lane. */
+static inline double *tree_eta(const struct mv_kernel *kernel, const double *point)
+{
+  double *eta = aligned_alloc(MV_ALIGN, sizeof(double) * 2 * MV_LANES_MAX);
+  for (int i = 0; i < 2 * kernel->lanes; i++)
+    eta[i] = point[i / kernel->lanes];
+  return eta;
+}
+
+/* Probability of a history given its instance. */
+static inline double tree_weight(const struct tree *t, const struct tree_walk *w, int64_t history, int lane)
+{
+  return 2 * tree_prior(t, history) * exp(w->ell[lane]);
 }
 
 #endif

@@ -13,16 +13,16 @@ struct mv_schedule;
 struct mv_schedule *mv_schedule_create(const struct mv_plan *);
 void mv_schedule_free(struct mv_schedule *);
 
-/* These replicates are committed already. Any order, overlaps allowed; a block of moments counts only when all of it is
- * there. The first argument is a struct mv_schedule, so that this is a visitor for mv_store_committed. */
+/* These replicates are committed already: units that fit the plan, in any order, overlaps allowed. The first argument is
+ * a struct mv_schedule, so that this is a visitor for mv_store_committed. Marks end with the cut. */
 void mv_schedule_mark(void *schedule, const struct mv_unit *);
 
 /* Cuts what is missing into units, longest first, ties by cell and replicate. seconds[entry_count] per replicate. Unit
  * boundaries never change a result. */
 void mv_schedule_cut(struct mv_schedule *, const double *seconds, int ranks);
 
-/* What was missing at first. Marks end here. */
-int64_t mv_schedule_samples(struct mv_schedule *);
+/* Replicates that are not marked. */
+int64_t mv_schedule_samples(const struct mv_schedule *);
 
 /* After the cut. */
 bool mv_schedule_next(struct mv_schedule *, struct mv_unit *); /* false: none left */

@@ -14,11 +14,20 @@ bool mv_selfcheck_philox(void);
  * of any reported tangent, relative to the largest tangent of its kind in the lifetime. */
 double mv_selfcheck_jvp(const struct mv_kernel *, const char *task, enum mv_hessian, enum mv_sampler);
 
-/* XXH3-128 over the values of replicates 0 .. 63 of a pair with default settings, lifetime length 12, as hex[33]. */
-void mv_selfcheck_digest(const struct mv_kernel *, const char *task, const char *estimator, char hex[33]);
+/* What a pair is run with: default settings; or several windows, discounts, Hessian modes, lifetimes and pairs, shared
+ * noise and the Gumbel sampler, as far as the estimator has settings of these names. */
+enum mv_recipe { MV_PLAIN, MV_RICH, MV_RECIPES };
+extern const char *const mv_recipe_names[]; /* "plain", "rich", NULL */
+
+/* Gives default settings, not yet completed, and the problem their recipe. */
+void mv_selfcheck_arrange(enum mv_recipe, const struct mv_estimator *, void *settings, struct mv_problem *);
+
+/* XXH3-128 over the values of replicates 0 .. 63 of a pair, lifetime length 12, as hex[33]. */
+void mv_selfcheck_digest(const struct mv_kernel *, const char *task, const char *estimator, enum mv_recipe,
+                         char hex[33]);
 
 /* The digest recorded when the pair was last changed on purpose; NULL if there is none. */
-const char *mv_selfcheck_golden(const char *task, const char *estimator);
+const char *mv_selfcheck_golden(const char *task, const char *estimator, enum mv_recipe);
 
 /* Whether the estimator can run on the task. */
 bool mv_pair_valid(const struct mv_task *, const struct mv_estimator *);

@@ -38,23 +38,27 @@ static void check_derivatives(const struct mv_kernel *kernel)
   }
 }
 
+static void check_pair(const struct mv_kernel *kernel, const char *task, const char *estimator, enum mv_recipe recipe)
+{
+  const char *expected = mv_selfcheck_golden(task, estimator, recipe);
+  char got[33], scalar[33], what[160];
+  mv_selfcheck_digest(kernel, task, estimator, recipe, got);
+  mv_selfcheck_digest(mv_kernel_find("scalar"), task, estimator, recipe, scalar);
+  snprintf(what, sizeof what, "bits of %s on %s, %s settings, kernel %s", estimator, task, mv_recipe_names[recipe],
+           kernel->name);
+  if (expected)
+    say(!strcmp(got, expected), what, strcmp(got, expected) ? "differ from the recorded digest" : "");
+  else
+    say(!strcmp(got, scalar), what, "compared with the scalar kernel; no digest is recorded");
+}
+
 static void check_bits(const struct mv_kernel *kernel)
 {
   for (int t = 0; kernel->tasks[t]; t++)
-    for (int e = 0; kernel->estimators[e]; e++) {
-      if (!mv_pair_valid(kernel->tasks[t], kernel->estimators[e]))
-        continue;
-      const char *task = kernel->tasks[t]->name, *estimator = kernel->estimators[e]->name;
-      const char *expected = mv_selfcheck_golden(task, estimator);
-      char got[33], scalar[33], what[160];
-      mv_selfcheck_digest(kernel, task, estimator, got);
-      mv_selfcheck_digest(mv_kernel_find("scalar"), task, estimator, scalar);
-      snprintf(what, sizeof what, "bits of %s on %s, kernel %s", estimator, task, kernel->name);
-      if (expected)
-        say(!strcmp(got, expected), what, strcmp(got, expected) ? "differ from the recorded digest" : "");
-      else
-        say(!strcmp(got, scalar), what, "compared with the scalar kernel; no digest is recorded");
-    }
+    for (int e = 0; kernel->estimators[e]; e++)
+      for (int recipe = 0; recipe < MV_RECIPES; recipe++)
+        if (mv_pair_valid(kernel->tasks[t], kernel->estimators[e]))
+          check_pair(kernel, kernel->tasks[t]->name, kernel->estimators[e]->name, recipe);
 }
 
 static int print_golden(void)
@@ -63,13 +67,15 @@ static int print_golden(void)
   puts("/* golden.h - digests of `metavar check --golden`: change them only when the bits change on purpose, with the "
        "reason in the commit. */");
   for (int t = 0; kernel->tasks[t]; t++)
-    for (int e = 0; kernel->estimators[e]; e++) {
-      char hex[33];
-      if (!mv_pair_valid(kernel->tasks[t], kernel->estimators[e]))
-        continue;
-      mv_selfcheck_digest(kernel, kernel->tasks[t]->name, kernel->estimators[e]->name, hex);
-      printf("{\"%s\", \"%s\", \"%s\"},\n", kernel->tasks[t]->name, kernel->estimators[e]->name, hex);
-    }
+    for (int e = 0; kernel->estimators[e]; e++)
+      for (int recipe = 0; recipe < MV_RECIPES; recipe++) {
+        char hex[33];
+        if (!mv_pair_valid(kernel->tasks[t], kernel->estimators[e]))
+          continue;
+        const char *task = kernel->tasks[t]->name, *estimator = kernel->estimators[e]->name;
+        mv_selfcheck_digest(kernel, task, estimator, recipe, hex);
+        printf("{\"%s\", \"%s\", \"%s\", \"%s\"},\n", task, estimator, mv_recipe_names[recipe], hex);
+      }
   return MV_EXIT_OK;
 }
 
