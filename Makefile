@@ -111,10 +111,12 @@ ifeq ($(shell id -u),0)
 export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 endif
-demo: deps
-	@$(MAKE) --no-print-directory all
+demo:
 	@mkdir -p $(dir $(DEMO))
-	mpirun -np $(RANKS) $(BUILD)/metavar run jobs/demo.yaml -o $(DEMO)
+	@$(MAKE) --no-print-directory deps
+	@echo 'metavar: building $(BUILD)/metavar'
+	@$(MAKE) --no-print-directory -s -j$(RANKS) all
+	mpirun -np $(RANKS) $(BUILD)/metavar run jobs/demo.yaml -o $(DEMO) --progress 5
 	$(BUILD)/metavar analyze $(DEMO)
 	$(BUILD)/metavar plot $(DEMO)
 

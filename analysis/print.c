@@ -88,7 +88,8 @@ void mv_table_print(FILE *out, const struct mv_tables *t)
     fprintf(out, "no reference\n");
   fprintf(out, "variance: sum over coordinates. v22_bias: mean over coordinates of squared bias. largest: largest "
                "sample's share of "
-               "sum |g|^2 at the worst point\n");
+               "sum |g|^2 at the worst point\n"
+               "shown: all lambda at meta_discount 1, all meta_discount at lambda 1; everything is in grid.csv\n");
   for (int e = 0; e < t->job->entry_count; e++) {
     const struct mv_settings *settings = &t->entry[e].settings;
     for (int s = 0; s < settings->count; s++) {

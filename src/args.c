@@ -83,8 +83,8 @@ static void print_option(char letter, const char *name, const char *argument, co
 
 static void print_help(const struct mv_command *command)
 {
-  printf("usage: metavar %s%s%s [options]\n\n", command->name, command->positional ? " " : "",
-         command->positional ? command->positional : "");
+  const char *positional = command->positional ? command->positional : "";
+  printf("usage: metavar %s%s%s [options]\n\n", command->name, *positional ? " " : "", positional);
   mv_text_wrap(stdout, 0, 0, command->doc);
   printf("\noptions:\n");
   for (const struct mv_option *o = command->options; o && o->name; o++) {

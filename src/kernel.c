@@ -30,9 +30,28 @@ static bool runs_here(const struct mv_kernel *kernel)
   return kernel->name[0] != '\0';
 }
 
+static void same_name(const char *folder, const char *file, const char *name)
+{
+  if (!strcmp(file, name))
+    return;
+  fprintf(stderr, "metavar: src/%s/%s.c calls itself \"%s\": .name has to be the name of the file\n", folder, file,
+          name);
+  abort();
+}
+
+/* A copied file whose .name was forgotten would hide the original. */
+static void check_names(const struct mv_kernel *kernel)
+{
+  for (int i = 0; kernel->tasks[i]; i++)
+    same_name("tasks", kernel->task_files[i], kernel->tasks[i]->name);
+  for (int i = 0; kernel->estimators[i]; i++)
+    same_name("estimators", kernel->estimator_files[i], kernel->estimators[i]->name);
+}
+
 int mv_kernel_list(const struct mv_kernel *out[8])
 {
   int n = 0;
+  check_names(built[0]);
   for (int i = 0; built[i]; i++)
     if (runs_here(built[i]))
       out[n++] = built[i];

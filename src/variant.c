@@ -26,6 +26,22 @@ static const struct mv_estimator *const estimators[] = {
 #include "registry.h"
     NULL};
 
+/* The names of the files, in the same order. */
+static const char *const task_files[] = {
+#undef MV_REGISTER_TASK
+#undef MV_REGISTER_ESTIMATOR
+#define MV_REGISTER_TASK(name) #name,
+#define MV_REGISTER_ESTIMATOR(name)
+#include "registry.h"
+    NULL};
+static const char *const estimator_files[] = {
+#undef MV_REGISTER_TASK
+#undef MV_REGISTER_ESTIMATOR
+#define MV_REGISTER_TASK(name)
+#define MV_REGISTER_ESTIMATOR(name) #name,
+#include "registry.h"
+    NULL};
+
 #define MV_TEXT_(x) #x
 #define MV_TEXT(x)  MV_TEXT_(x)
 
@@ -72,6 +88,8 @@ MV_KERNEL(MV_VARIANT) = {
     .lanes = MV_LANES,
     .tasks = tasks,
     .estimators = estimators,
+    .task_files = task_files,
+    .estimator_files = estimator_files,
     .walk_run = mv_walk_run,
     .walk_bytes = mv_walk_bytes,
     .math = math,

@@ -15,6 +15,6 @@ if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null || { echo "metavar: please install as root: apt-get install ${missing[*]}" >&2; exit 1; }
   as_root=(sudo)
 fi
-echo "metavar: installing Debian packages: ${missing[*]}" >&2
+echo "metavar: installing Debian packages (some minutes): ${missing[*]}" >&2
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null

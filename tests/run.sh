@@ -13,7 +13,7 @@ pass() { passed=$((passed + $1)); }
 flunk() { failed=$((failed + 1)); printf 'FAILED: %s\n' "$1"; }
 
 build() { # NAME VARIABLE=...: a warning-clean build of program and tests
-  step "build: $1"
+  step "build: $1 (a minute or so)"
   if make -s -j"$jobs" "${@:2}" all tests >"$log" 2>&1; then pass 1; else tail -n 40 "$log"; flunk "build $1"; fi
 }
 unit() { # DIRECTORY PATTERN: CMocka programs

@@ -9,6 +9,7 @@ struct mv_kernel {
   int lanes;                                    /* lifetimes side by side */
   const struct mv_task *const *tasks;           /* NULL-terminated, sorted by name; same order in every kernel */
   const struct mv_estimator *const *estimators; /* likewise */
+  const char *const *task_files, *const *estimator_files; /* the names of their files */
   void (*walk_run)(struct mv_walk *, mv_observe *, void *self);
   size_t (*walk_bytes)(const struct mv_problem *, int block_count);
   /* [count] functions of the lanes, for tests: exp, log, log1p, sin and cos of 2 pi x, each over n doubles */

@@ -104,6 +104,7 @@ static int write_files(const struct request *r, const struct mv_tables *t, const
     code = mv_draft_commit(&draft);
     if (code)
       return code;
+    fflush(stdout); /* the table first, where both go to one place */
     fprintf(stderr, "metavar: wrote %s/%s\n", r->dir, names[k]);
   }
   return MV_EXIT_OK;

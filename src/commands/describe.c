@@ -137,7 +137,7 @@ static int run(const struct mv_args *args)
   } else if (!strcmp(name, "job")) {
     printf("a job file (YAML)\n\n");
     mv_text_wrap(stdout, 0, 0,
-                 "Besides the keys below a job has task: (name and its settings), eta: (grid: or points: of "
+                 "Besides the keys below a job has task: (name and its settings), eta: (grid:, zip: or points: of "
                  "meta-parameters) and "
                  "estimators: (a list of entries; see metavar describe entry).");
     print_fields("keys", mv_job_fields);

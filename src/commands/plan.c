@@ -164,7 +164,8 @@ const struct mv_command mv_command_plan = {
     .summary = "tell what a job will cost: cells, samples, bytes, core-hours",
     .doc = "Reads the job file JOB and tells, for every entry, the number of cells, samples and work units, the bytes "
            "it will take in "
-           "results.h5, and the core-hours that follow from a calibration of a few seconds on this machine. Runs "
+           "results.h5, and the core-hours that follow from a calibration of a few seconds on this machine (too high "
+           "when it is busy). Runs "
            "nothing else and "
            "writes nothing.",
     .options = (const struct mv_option[]){{"set", 's', "KEY=VALUE",
