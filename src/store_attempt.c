@@ -8,14 +8,19 @@
 
 #include "metavar/version.h"
 
-static json_t *json_time(double seconds)
+void mv_time_print(double seconds, char out[MV_TIME_TEXT])
 {
-  char text[32];
   time_t whole = (time_t)seconds;
   struct tm parts;
+  strftime(out, MV_TIME_TEXT, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&whole, &parts));
+}
+
+static json_t *json_time(double seconds)
+{
+  char text[MV_TIME_TEXT];
   if (seconds <= 0)
     return json_null();
-  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&whole, &parts));
+  mv_time_print(seconds, text);
   return json_string(text);
 }
 

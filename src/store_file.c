@@ -97,37 +97,34 @@ char *mv_file_read(int directory, const char *name, size_t *size)
 
 bool mv_file_append(int fd, const void *bytes, size_t size) { return write_fully(fd, bytes, size) && fsync(fd) == 0; }
 
-bool mv_file_publish(int directory, const char *temporary, const char *name)
+static bool sync_name(int directory, const char *name, int flags)
 {
-  int fd = openat(directory, temporary, O_RDONLY | O_CLOEXEC);
+  int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | flags);
   bool fine = fd >= 0 && fsync(fd) == 0;
   int error = errno;
   if (fd >= 0)
     close(fd);
-  fine = fine && renameat(directory, temporary, directory, name) == 0;
-  if (!fine) {
-    error = fd >= 0 && error ? error : errno;
-    unlinkat(directory, temporary, 0);
-    errno = error;
-    return false;
-  }
-  int self = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  fine = self >= 0 && fsync(self) == 0;
-  error = errno;
-  if (self >= 0)
-    close(self);
   errno = error;
   return fine;
 }
 
-bool mv_file_write(int directory, const char *name, const void *bytes, size_t size)
+bool mv_file_publish(int directory, const char *temporary, const char *name)
 {
-  char temporary[256];
-  snprintf(temporary, sizeof temporary, "%s.part", name);
-  int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (!sync_name(directory, temporary, 0) || renameat(directory, temporary, directory, name) != 0) {
+    int error = errno;
+    unlinkat(directory, temporary, 0);
+    errno = error;
+    return false;
+  }
+  return sync_name(directory, ".", O_DIRECTORY);
+}
+
+/* Writes name.part, opened with these flags too. */
+static bool write_part(int directory, const char *temporary, int flags, const void *bytes, size_t size)
+{
+  int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, 0666);
   if (fd < 0)
     return false;
-  errno = 0;
   bool fine = write_fully(fd, bytes, size);
   int error = errno;
   if (close(fd) != 0 && fine) {
@@ -137,9 +134,30 @@ bool mv_file_write(int directory, const char *name, const void *bytes, size_t si
   if (!fine) {
     unlinkat(directory, temporary, 0);
     errno = error;
-    return false;
   }
-  return mv_file_publish(directory, temporary, name);
+  return fine;
+}
+
+bool mv_file_write(int directory, const char *name, const void *bytes, size_t size)
+{
+  char temporary[256];
+  snprintf(temporary, sizeof temporary, "%s.part", name);
+  return write_part(directory, temporary, O_TRUNC, bytes, size) && mv_file_publish(directory, temporary, name);
+}
+
+/* Whoever makes the temporary file owns both names until the rename, so looking is enough. */
+bool mv_file_create(int directory, const char *name, const void *bytes, size_t size)
+{
+  char temporary[256];
+  struct stat info;
+  snprintf(temporary, sizeof temporary, "%s.part", name);
+  if (!write_part(directory, temporary, O_EXCL, bytes, size))
+    return false;
+  if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+    return mv_file_publish(directory, temporary, name);
+  unlinkat(directory, temporary, 0);
+  errno = EEXIST;
+  return false;
 }
 
 struct mv_digest {

@@ -5,7 +5,9 @@
  *
  * A line is appended after the shard is durable, so the manifest is the only truth: a shard without a line, a line that
  * is torn, and a line whose shard is gone or changed count as never written. They are told and left where they are;
- * their samples are missing and get computed again, to the same bits.
+ * their samples are missing and get computed again, to the same bits. So a shard that comes back (from a copy of the
+ * run, say) does no harm: replicates that are listed more than once are the same wherever they are taken from, and
+ * count once.
  */
 #include "metavar/store_internal.h"
 
@@ -37,6 +39,12 @@ char *mv_manifest_line(const struct mv_shard *shard, const struct mv_unit *units
   return text;
 }
 
+static void remember_number(struct mv_manifest *manifest, const struct mv_shard *shard)
+{
+  int number = atoi(shard->name);
+  manifest->last_number = number > manifest->last_number ? number : manifest->last_number;
+}
+
 void mv_manifest_add(struct mv_manifest *manifest, const struct mv_shard *shard, const struct mv_unit *units)
 {
   manifest->shard = mv_memory_grow(manifest->shard, (size_t)manifest->shards + 1, sizeof *manifest->shard);
@@ -46,12 +54,19 @@ void mv_manifest_add(struct mv_manifest *manifest, const struct mv_shard *shard,
   added->first_unit = manifest->units;
   memcpy(manifest->unit + manifest->units, units, (size_t)shard->units * sizeof *units);
   manifest->units += shard->units;
+  int64_t before = manifest->have.samples;
+  for (int64_t u = 0; u < shard->units; u++)
+    mv_ranges_add(&manifest->have, &units[u]);
+  if (manifest->have.samples > before)
+    manifest->nonfinite += shard->nonfinite;
+  remember_number(manifest, shard);
 }
 
 void mv_manifest_free(struct mv_manifest *manifest)
 {
   free(manifest->shard);
   free(manifest->unit);
+  mv_ranges_free(&manifest->have);
   *manifest = (struct mv_manifest){0};
 }
 
@@ -113,8 +128,7 @@ static bool units_fit(const struct mv_plan *plan, const struct mv_shard *shard, 
   return true;
 }
 
-/* NULL, or what is wrong with the file of a shard. */
-static const char *shard_fault(int run, const struct mv_shard *shard, bool digest)
+const char *mv_shard_fault(int run, const struct mv_shard *shard, bool digest)
 {
   char name[64], hex[33];
   int64_t bytes;
@@ -147,43 +161,18 @@ bool mv_manifest_read(int run, const char *path, const struct mv_plan *plan, boo
       continue;
     struct mv_shard shard;
     struct mv_unit *units = line_parse(line, (size_t)(end - line), &shard);
-    const char *fault = units ? shard_fault(run, &shard, digest) : NULL;
+    if (units)
+      remember_number(manifest, &shard);
+    const char *fault = units ? mv_shard_fault(run, &shard, digest) : NULL;
     if (!units || !units_fit(plan, &shard, units))
-      mv_store_say("%s/manifest.jsonl:%lld: damaged line ignored; its samples count as missing", path,
+      mv_store_say("%s/manifest.jsonl:%lld: damaged line ignored: what no other line lists counts as missing", path,
                    (long long)number);
     else if (fault)
-      mv_store_say("%s/shards/%s: %s; its samples count as missing", path, shard.name, fault);
+      mv_store_say("%s/shards/%s: %s; ignored: what no other shard holds counts as missing", path, shard.name, fault);
     else
       mv_manifest_add(manifest, &shard, units);
     free(units);
   }
   free(text);
   return true;
-}
-
-static int compare_units(const void *a, const void *b)
-{
-  const struct mv_unit *x = a, *y = b;
-  if (x->cell != y->cell)
-    return x->cell < y->cell ? -1 : 1;
-  return (x->first > y->first) - (x->first < y->first);
-}
-
-int64_t mv_manifest_missing(const struct mv_manifest *manifest, const struct mv_plan *plan)
-{
-  int64_t missing = 0;
-  for (int e = 0; e < plan->job->entry_count; e++)
-    missing += plan->job->entries[e].replicates * plan->job->points;
-  struct mv_unit *sorted = mv_memory_take((size_t)manifest->units, sizeof *sorted);
-  if (manifest->units > 0)
-    memcpy(sorted, manifest->unit, (size_t)manifest->units * sizeof *sorted);
-  qsort(sorted, (size_t)manifest->units, sizeof *sorted, compare_units);
-  bool twice = false;
-  for (int64_t u = 0; u < manifest->units; u++) {
-    missing -= sorted[u].count;
-    if (u > 0 && sorted[u].cell == sorted[u - 1].cell && sorted[u].first < sorted[u - 1].first + sorted[u - 1].count)
-      twice = true;
-  }
-  free(sorted);
-  return twice ? -1 : missing;
 }

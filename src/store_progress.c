@@ -15,14 +15,11 @@ static int progress_read(int run, const char *path, const struct mv_plan *plan, 
   struct stat info;
   if (!mv_manifest_read(run, path, plan, false, &manifest))
     return MV_EXIT_DATA;
-  for (int e = 0; e < plan->job->entry_count; e++)
-    progress->total += plan->job->entries[e].replicates * plan->job->points;
-  for (int64_t u = 0; u < manifest.units; u++)
-    progress->done += manifest.unit[u].count;
-  for (int64_t s = 0; s < manifest.shards; s++) {
-    progress->nonfinite += manifest.shard[s].nonfinite;
+  progress->total = mv_plan_samples(plan);
+  progress->done = manifest.have.samples;
+  progress->nonfinite = manifest.nonfinite;
+  for (int64_t s = 0; s < manifest.shards; s++)
     progress->bytes += manifest.shard[s].bytes;
-  }
   progress->shards = manifest.shards;
   int attempts = mv_file_last_number(run, "attempts");
   progress->attempts = attempts > 0 ? attempts : 0;

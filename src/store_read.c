@@ -1,4 +1,4 @@
-/* store_read.c - HDF5, reading: results.h5 as moments in blocks, and its digest.
+/* store_read.c - HDF5, reading: results.h5 and its digest, and the units of a shard.
  *
  * A results file stands alone: the job it holds says what every dataset must look like, and the file is checked against
  * that before anything is read. Nothing outside the file is followed (external or soft links, external storage, virtual
@@ -205,7 +205,7 @@ const struct mv_plan *mv_results_plan(const struct mv_results *results) { return
 /* --- contents -------------------------------------------------------------------------------------------- */
 
 bool mv_results_read(const struct mv_results *results, int cell, enum mv_part part, int output, int64_t first,
-                      int64_t count, void *out)
+                     int64_t count, void *out)
 {
   int entry = mv_plan_entry(results->plan, cell);
   for (int k = 0; k < results->schema->count; k++) {
@@ -226,6 +226,51 @@ bool mv_results_read(const struct mv_results *results, int cell, enum mv_part pa
     return fine;
   }
   return false;
+}
+
+/* --- shards ---------------------------------------------------------------------------------------------- */
+
+int64_t mv_shard_open(const char *path)
+{
+  mv_hdf5_start();
+  hid_t access = mv_hdf5_access(), file = H5Fopen(path, H5F_ACC_RDONLY, access);
+  H5Pclose(access);
+  return file;
+}
+
+bool mv_shard_holds(int64_t shard, int64_t u, const struct mv_unit *unit)
+{
+  char name[32];
+  int64_t says[3] = {-1, -1, -1};
+  snprintf(name, sizeof name, "%lld", (long long)u);
+  hid_t group = H5Gopen2(shard, name, H5P_DEFAULT), attribute = H5Aopen(group, "cell_first_count", H5P_DEFAULT);
+  hid_t space = H5Aget_space(attribute);
+  bool fine = attribute >= 0 && H5Sget_simple_extent_npoints(space) == 3 &&
+              H5Aread(attribute, H5T_NATIVE_INT64, says) >= 0 && says[0] == unit->cell && says[1] == unit->first &&
+              says[2] == unit->count;
+  H5Sclose(space);
+  H5Aclose(attribute);
+  H5Gclose(group);
+  return fine;
+}
+
+bool mv_shard_read(int64_t shard, int64_t u, const struct mv_dataset *row, int64_t rows, int64_t skip, int64_t count,
+                   void *out)
+{
+  char group[32];
+  hsize_t start[MV_RANK_MAX] = {(hsize_t)skip}, box[MV_RANK_MAX];
+  struct mv_dataset inside = {.rank = row->rank - 1}; /* the point is left out, and there are only the unit's rows */
+  for (int d = 0; d < inside.rank; d++) {
+    inside.dims[d] = d ? row->dims[d + 1] : rows;
+    box[d] = (hsize_t)(d ? row->dims[d + 1] : count);
+  }
+  snprintf(group, sizeof group, "%lld", (long long)u);
+  hid_t dataset = dataset_open(shard, group, row->name), type = memory_type(dataset);
+  bool fine = dataset >= 0 && has_type(dataset, row->type) && has_shape(dataset, &inside) &&
+              box_read(dataset, type, inside.rank, start, box, out);
+  H5Tclose(type);
+  H5Dclose(dataset);
+  return fine;
 }
 
 /* --- digest ---------------------------------------------------------------------------------------------- */

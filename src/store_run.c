@@ -1,32 +1,25 @@
-/* store_run.c - a run directory: whose it is, who worked on it, what waits to be committed, and its finish.
+/* store_run.c - a run that is open: who works on it, what waits to be committed, and what is committed.
  *
- *   RUN/job.yaml        the job file, verbatim          RUN/resolved.yaml  the job with every default; its presence
- * makes RUN a run RUN/shards/         immutable HDF5 files            RUN/manifest.jsonl the shards that count
- *   RUN/attempts/       one file for each start         RUN/results.h5     everything, once it is complete
- *
- * resolved.yaml is written last when RUN is created, so a directory is a run or holds nothing of value. Results gather
- * in memory until there are enough bytes or enough time has passed, then become one shard: written, made durable, and
- * only then listed.
+ * Results gather in memory until there are enough bytes or enough time has passed, then become one shard: written, made
+ * durable, and only then listed.
  */
 #include "metavar/store_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "metavar/clock.h"
 #include "metavar/memory.h"
 
 #define COMMIT_BYTES   (8 << 20) /* commit when this much has gathered, */
-#define COMMIT_SECONDS 10.0      /* or this much time has passed since the last commit */
+#define COMMIT_SECONDS 10.0      /* or the oldest result has waited this long */
 
 struct mv_store {
   char path[4000];
-  int run, manifest_fd;
+  int run, lock, manifest_fd; /* open files; -1: not */
   const struct mv_plan *plan;
   struct mv_schema *schema;
   struct mv_manifest manifest;
@@ -34,7 +27,7 @@ struct mv_store {
   struct mv_result *pending; /* views of malloc'ed copies */
   int pending_count;
   size_t pending_bytes;
-  double last_commit;
+  double waiting_since; /* the oldest of them */
 };
 
 static int open_manifest(struct mv_store *store)
@@ -47,7 +40,8 @@ static int open_manifest(struct mv_store *store)
     mv_store_say("%s: cannot write to the run directory: %s", store->path, strerror(errno));
     return MV_EXIT_IO;
   }
-  store->next_shard = shards + 1;
+  int listed = store->manifest.last_number; /* a name is never used again, even if its file is gone */
+  store->next_shard = (shards > listed ? shards : listed) + 1;
   store->attempt = attempts + 1;
   return MV_EXIT_OK;
 }
@@ -55,9 +49,8 @@ static int open_manifest(struct mv_store *store)
 struct mv_store *mv_store_open(const char *run, const struct mv_plan *plan, int *exit_code)
 {
   struct mv_store *store = mv_memory_take(1, sizeof *store);
-  store->run = store->manifest_fd = -1;
+  store->run = store->lock = store->manifest_fd = -1;
   store->plan = plan;
-  store->last_commit = mv_clock_monotonic();
   size_t length = strlen(run);
   while (length > 1 && run[length - 1] == '/')
     length--;
@@ -70,9 +63,7 @@ struct mv_store *mv_store_open(const char *run, const struct mv_plan *plan, int 
     *exit_code = MV_EXIT_JOB;
   } else {
     memcpy(store->path, run, length);
-    char *canonical = mv_job_canonical(plan->job, false);
-    *exit_code = open_folder(store, canonical);
-    free(canonical);
+    *exit_code = mv_folder_open(store->path, plan->job, &store->run, &store->lock);
     if (*exit_code == MV_EXIT_OK)
       *exit_code = open_manifest(store);
   }
@@ -97,6 +88,8 @@ void mv_store_close(struct mv_store *store)
     close(store->manifest_fd);
   if (store->run >= 0)
     close(store->run);
+  if (store->lock >= 0)
+    close(store->lock); /* last: now another process may begin */
   free(store);
 }
 
@@ -133,32 +126,42 @@ int mv_store_add(struct mv_store *store, const void *result, size_t size)
     free(copy);
     return MV_EXIT_INTERNAL;
   }
-  store->pending_count++;
+  if (store->pending_count++ == 0)
+    store->waiting_since = mv_clock_monotonic();
   store->pending_bytes += size;
-  bool due = store->pending_bytes >= COMMIT_BYTES || mv_clock_monotonic() - store->last_commit >= COMMIT_SECONDS;
+  return mv_store_tick(store);
+}
+
+int mv_store_tick(struct mv_store *store)
+{
+  bool due = store->pending_bytes >= COMMIT_BYTES ||
+             (store->pending_count > 0 && mv_clock_monotonic() - store->waiting_since >= COMMIT_SECONDS);
   return due ? mv_store_commit(store) : MV_EXIT_OK;
 }
 
-/* Writes the pending results as one shard file; describes it. */
-static bool write_shard(struct mv_store *store, struct mv_shard *shard)
+/* Writes the pending results as one shard file; describes it. Exit code. */
+static int write_shard(struct mv_store *store, struct mv_shard *shard)
 {
   char name[64];
   size_t size;
+  int code = MV_EXIT_OK;
   void *image = mv_shard_image(store->plan, store->schema, store->pending, store->pending_count, &size);
   *shard = (struct mv_shard){.units = store->pending_count};
   snprintf(shard->name, sizeof shard->name, "%06d.h5", store->next_shard);
   snprintf(name, sizeof name, "shards/%s", shard->name);
-  errno = 0;
-  bool fine = image && mv_file_write(store->run, name, image, size);
-  if (!fine) {
-    mv_store_say("%s/%s: cannot be written: %s; what was committed before is safe", store->path, name,
-                 image ? strerror(errno) : "HDF5 failed");
-  } else {
+  if (image && mv_file_create(store->run, name, image, size)) {
     shard->bytes = (int64_t)size;
     mv_bytes_digest(image, size, shard->xxh3);
+  } else if (image && errno == EEXIST) {
+    mv_store_say("%s/%s: somebody else has written it; let one process at a time work on a run", store->path, name);
+    code = MV_EXIT_RUNNING;
+  } else {
+    mv_store_say("%s/%s: cannot be written: %s; what was committed before is safe", store->path, name,
+                 image ? strerror(errno) : "HDF5 failed");
+    code = MV_EXIT_IO;
   }
   free(image);
-  return fine;
+  return code;
 }
 
 static bool list_shard(struct mv_store *store, const struct mv_shard *shard, const struct mv_unit *units)
@@ -176,12 +179,12 @@ static bool list_shard(struct mv_store *store, const struct mv_shard *shard, con
 
 int mv_store_commit(struct mv_store *store)
 {
-  store->last_commit = mv_clock_monotonic();
   if (store->pending_count == 0)
     return MV_EXIT_OK;
   struct mv_shard shard;
-  if (!write_shard(store, &shard))
-    return MV_EXIT_IO;
+  int code = write_shard(store, &shard);
+  if (code != MV_EXIT_OK)
+    return code;
   store->next_shard++;
   struct mv_unit *units = mv_memory_take((size_t)store->pending_count, sizeof *units);
   for (int k = 0; k < store->pending_count; k++) {

@@ -13,16 +13,14 @@
 #include <hdf5_hl.h>
 #include <math.h>
 #include <string.h>
-#include <sys/statvfs.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "metavar/clock.h"
 #include "metavar/memory.h"
 #include "metavar/version.h"
 
 #define CHUNK_BYTES (256 << 10)
 
-/* The innermost cause of the first HDF5 error since it was emptied. */
+/* The innermost cause of the first HDF5 error since mv_hdf5_start. */
 static char reason[256];
 
 static herr_t reason_take(unsigned depth, const H5E_error2_t *error, void *unused)
@@ -44,9 +42,12 @@ static herr_t on_error(hid_t stack, void *unused)
   return *reason ? 0 : H5Ewalk2(stack, H5E_WALK_UPWARD, reason_take, unused);
 }
 
+const char *mv_hdf5_reason(void) { return *reason ? reason : "damaged"; }
+
 void mv_hdf5_start(void)
 {
   static bool started;
+  *reason = 0;
   if (started)
     return;
   started = true;
@@ -328,9 +329,8 @@ static hid_t group_create(hid_t file, const char *name)
 
 static bool describe_root(hid_t root, const struct mv_job *job)
 {
-  char date[32], history[64 + sizeof date];
-  time_t now = time(NULL);
-  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+  char date[MV_TIME_TEXT], history[64 + sizeof date];
+  mv_time_print(mv_clock_wall(), date);
   snprintf(history, sizeof history, "%s metavar run", date);
   return put_text(root, "Conventions", "CF-1.10") && put_text(root, "title", job->name) &&
          put_text(root, "history", history) && put_text(root, "source", mv_version_line()) &&
@@ -371,102 +371,36 @@ static bool tables_create(hid_t file, const struct mv_job *job, const struct mv_
   return fine;
 }
 
-/* Why a copy stopped. */
-enum fate { COPIED, SOURCE_BAD, TARGET_BAD };
-
-static enum fate row_copy(hid_t from, hid_t file, const struct mv_dataset *row, int point, int64_t first, int64_t count,
-                          void **scratch)
-{
-  hsize_t dims[MV_RANK_MAX], start[MV_RANK_MAX] = {(hsize_t)point, (hsize_t)first}, box[MV_RANK_MAX] = {1};
-  row_box(row, count, dims);
-  int64_t elements = 1;
-  for (int d = 0; d + 1 < row->rank; d++) {
-    box[d + 1] = dims[d];
-    elements *= (int64_t)dims[d];
-  }
-  *scratch = mv_memory_grow(*scratch, (size_t)elements, mv_type_bytes(row->type));
-  hid_t source = H5Dopen2(from, row->name, H5P_DEFAULT), space = H5Dget_space(source), type = type_open(row->type);
-  bool read = source >= 0 && H5Sget_simple_extent_npoints(space) == elements &&
-              H5Dread(source, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *scratch) >= 0;
-  H5Tclose(type);
-  H5Sclose(space);
-  H5Dclose(source);
-  if (!read)
-    return SOURCE_BAD;
-  char path[2 * MV_NAME_MAX + 4];
-  snprintf(path, sizeof path, "%s/%s", row->group, row->name);
-  hid_t target = H5Dopen2(file, path, H5P_DEFAULT);
-  bool written = target >= 0 && box_write(target, row->type, row->rank, start, box, *scratch);
-  return H5Dclose(target) >= 0 && written ? COPIED : TARGET_BAD;
-}
-
-static enum fate shard_copy(const char *path, hid_t file, const struct mv_plan *plan, const struct mv_schema *schema,
-                            const struct mv_unit *units, int64_t unit_count, void **scratch)
-{
-  hid_t access = mv_hdf5_access();
-  hid_t shard = H5Fopen(path, H5F_ACC_RDONLY, access);
-  enum fate fate = shard >= 0 ? COPIED : SOURCE_BAD;
-  for (int64_t u = 0; u < unit_count && fate == COPIED; u++) {
-    char name[32];
-    int64_t first, count;
-    int entry = mv_plan_entry(plan, (int)units[u].cell), point = mv_plan_point(plan, (int)units[u].cell);
-    snprintf(name, sizeof name, "%lld", (long long)u);
-    mv_dataset_rows(plan, &units[u], &first, &count);
-    hid_t group = H5Gopen2(shard, name, H5P_DEFAULT);
-    fate = group >= 0 ? COPIED : SOURCE_BAD;
-    for (int k = 0; k < schema->count && fate == COPIED; k++)
-      if (schema->dataset[k].entry == entry)
-        fate = row_copy(group, file, &schema->dataset[k], point, first, count, scratch);
-    H5Gclose(group);
-  }
-  H5Fclose(shard);
-  H5Pclose(access);
-  return fate;
-}
-
-static bool room_for(const char *folder, const struct mv_schema *schema)
-{
-  struct statvfs disk;
-  double need = 1 << 20;
-  for (int k = 0; k < schema->count; k++)
-    need +=
-        4096 + 1.02 * (double)mv_dataset_elements(&schema->dataset[k]) * (double)mv_type_bytes(schema->dataset[k].type);
-  if (statvfs(folder, &disk) != 0 || (double)disk.f_bavail * (double)disk.f_frsize >= need)
-    return true;
-  mv_store_say("%s: results.h5 needs about %.0f MB and %.0f MB are free; make room and run the same command again",
-               folder, need / 1e6, (double)disk.f_bavail * (double)disk.f_frsize / 1e6);
-  return false;
-}
-
-int mv_results_write(const char *path, const char *shards, const struct mv_plan *plan, const struct mv_schema *schema,
-                     const struct mv_manifest *manifest)
+int64_t mv_results_create(const char *path, const struct mv_job *job, const struct mv_schema *schema)
 {
   mv_hdf5_start();
-  if (!room_for(shards, schema))
-    return MV_EXIT_IO;
-  void *scratch = NULL;
   hid_t access = mv_hdf5_access(), creation = H5Pcreate(H5P_FILE_CREATE);
   H5Pset_link_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
   H5Pset_attr_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
-  *reason = 0;
   hid_t file = H5Fcreate(path, H5F_ACC_EXCL, creation, access);
-  enum fate fate = file >= 0 && tables_create(file, plan->job, schema) ? COPIED : TARGET_BAD;
-  for (int64_t s = 0; s < manifest->shards && fate == COPIED; s++) {
-    const struct mv_shard *shard = &manifest->shard[s];
-    char name[4096];
-    snprintf(name, sizeof name, "%s/%s", shards, shard->name);
-    fate = shard_copy(name, file, plan, schema, manifest->unit + shard->first_unit, shard->units, &scratch);
-    if (fate == SOURCE_BAD)
-      mv_store_say("%s: cannot be read: %s; run the same command again to compute its samples again", name, reason);
-  }
-  if (fate == COPIED && H5Fflush(file, H5F_SCOPE_GLOBAL) < 0)
-    fate = TARGET_BAD;
-  if (file >= 0 && H5Fclose(file) < 0 && fate == COPIED)
-    fate = TARGET_BAD;
-  if (fate == TARGET_BAD)
-    mv_store_say("%s: cannot be written: %s", path, reason);
   H5Pclose(creation);
   H5Pclose(access);
-  free(scratch);
-  return fate == COPIED ? MV_EXIT_OK : fate == SOURCE_BAD ? MV_EXIT_DATA : MV_EXIT_IO;
+  if (file >= 0 && !tables_create(file, job, schema)) {
+    H5Fclose(file);
+    return -1;
+  }
+  return file;
+}
+
+bool mv_hdf5_close(int64_t file)
+{
+  bool fine = H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
+  return H5Fclose(file) >= 0 && fine;
+}
+
+bool mv_results_put(int64_t results, const struct mv_dataset *row, int point, int64_t first, int64_t count,
+                    const void *rows)
+{
+  hsize_t start[MV_RANK_MAX] = {(hsize_t)point, (hsize_t)first}, box[MV_RANK_MAX] = {1};
+  char path[2 * MV_NAME_MAX + 4];
+  row_box(row, count, box + 1);
+  snprintf(path, sizeof path, "%s/%s", row->group, row->name);
+  hid_t dataset = H5Dopen2(results, path, H5P_DEFAULT);
+  bool fine = dataset >= 0 && box_write(dataset, row->type, row->rank, start, box, rows);
+  return H5Dclose(dataset) >= 0 && fine;
 }

@@ -76,12 +76,43 @@ check "status counts samples" grep -q '"done": 3654' "$dir/out"
 check "run again does nothing" code 0 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set unit=33
 check "another job is refused" code 78 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set seed=8
 
-# A run of about ten seconds is stopped by a signal, goes on with another number of ranks, and gives the digest of one that was
-# never stopped.
+# Nothing more comes from a rank that hangs, but what is done is committed by the clock. Takes about 13 seconds, beside the
+# tests that follow.
+hang() {
+  local pid hanging
+  mpirun -np 2 "$metavar" run "$dir/job.yaml" -o "$dir/hang" --master-computes no --set lifetime_length=100000 \
+    --set estimators.0.replicates=20000 -q >/dev/null 2>&1 &
+  sleep 6
+  for pid in $(pgrep -P $!); do
+    grep -qz '^OMPI_COMM_WORLD_RANK=1$' "/proc/$pid/environ" && hanging=$pid
+  done
+  kill -STOP "$hanging"
+  cp "$dir/hang/manifest.jsonl" "$dir/hang_early"
+  for _ in {1..75}; do [ -s "$dir/hang/manifest.jsonl" ] && break; sleep 0.2; done
+  cp "$dir/hang/manifest.jsonl" "$dir/hang_late"
+  kill -KILL "$hanging"
+  wait $!
+}
+hang &
+hang=$!
+
+# A run of a few seconds is stopped by a signal, goes on with another number of ranks, and gives the digest of one that
+# was never stopped.
 second=$("$metavar" plan "$dir/job.yaml" --json | awk -F'[:,]' '/seconds_per_replicate/ {printf "%d", 1 / $2; exit}')
-long="--set estimators.0.replicates=$((5 * second)) -q" # two eta points
-"$metavar" run "$dir/job.yaml" -o "$dir/stopped" $long 2>"$dir/err" >"$dir/out" &
-sleep 3
+long="--set estimators.0.replicates=$((3 * second / 2)) -q" # two eta points
+start() { # RUN ARGUMENT...: a run in the background, under way when this returns; its pid is in $!
+  "$metavar" run "$dir/job.yaml" -o "$@" >"$1.out" 2>"$1.err" &
+  for _ in {1..100}; do [ -e "$1/attempts/001.json" ] && break; sleep 0.05; done
+  sleep 0.8
+}
+digest_is_that_of() { # RUN: of the last command's run
+  grep '^digest ' "$dir/out" | cmp - <(grep '^digest ' "$dir/$1.out")
+}
+check "undisturbed" code 0 mpirun -np 2 "$metavar" run "$dir/job.yaml" -o "$dir/whole" $long
+cp "$dir/out" "$dir/whole.out"
+check "status --digest" code 0 "$metavar" status "$dir/whole" --digest
+check "is that digest" digest_is_that_of whole
+start "$dir/stopped" $long
 kill -TERM $!
 wait $!
 check "stopped early: 75" test $? = 75
@@ -90,10 +121,55 @@ check "is not finished" grep -q 'not yet' "$dir/out"
 check "digest needs results" code 75 "$metavar" status "$dir/stopped" --digest
 check "some is committed" grep -q '"done": [1-9]' <("$metavar" status "$dir/stopped" --json)
 check "goes on" code 0 mpirun -np 2 "$metavar" run "$dir/job.yaml" -o "$dir/stopped" $long
-grep '^digest ' "$dir/out" >"$dir/digest_stopped"
-check "undisturbed" code 0 mpirun -np 2 "$metavar" run "$dir/job.yaml" -o "$dir/whole" $long
-grep '^digest ' "$dir/out" >"$dir/digest_whole"
-check "same digest" same "$dir/digest_stopped" "$dir/digest_whole"
-check "status --digest" code 0 "$metavar" status "$dir/whole" --digest
-check "is that digest" grep -qxf "$dir/digest_whole" "$dir/out"
+check "same digest" digest_is_that_of whole
+
+# Two runs at once: the second one leaves with 69, whatever HDF5 thinks of locks; the first one is not disturbed. Kill -9
+# of the first frees the run.
+start "$dir/pair" $long
+first=$!
+check "second run: 69" code 69 "$metavar" run "$dir/job.yaml" -o "$dir/pair" $long
+check "says who runs" grep -q "another process works on this run (host .*, pid $first, .*since 20" "$dir/err"
+check "status needs no lock" code 0 "$metavar" status "$dir/pair"
+wait $first
+check "first run: 0" test $? = 0
+check "results of the first run" code 0 "$metavar" status "$dir/pair" --digest
+check "are right" digest_is_that_of whole
+export HDF5_USE_FILE_LOCKING=FALSE
+start "$dir/killed" $long
+first=$!
+check "second run without HDF5's locks: 69" code 69 mpirun -q -np 2 "$metavar" run "$dir/job.yaml" -o "$dir/killed" $long
+check "is told once" lines 1
+kill -KILL $first
+wait $first 2>/dev/null
+check "killed: the lock is free" code 0 mpirun -np 2 "$metavar" run "$dir/job.yaml" -o "$dir/killed" $long
+check "results after it" digest_is_that_of whole
+unset HDF5_USE_FILE_LOCKING
+
+# Shards that are lost are computed again, and the run can be finished again after that.
+for turn in 1 2; do
+  rm -f "$dir"/run1/results.h5
+  [ $turn = 1 ] && rm "$dir"/run1/shards/*.h5
+  check "shards lost, run $turn" code 0 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set unit=33
+  check "digest after losing shards, run $turn" same "$dir/digest1" <(grep '^digest ' "$dir/out")
+done
+check "status after losing shards" grep -q '"done": 3654' <("$metavar" status "$dir/run1" --json 2>/dev/null)
+rm "$dir"/run1/manifest.jsonl
+check "manifest lost: refused" code 65 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set unit=33
+check "says what is missing" grep -q 'run1/manifest.jsonl is missing' "$dir/err"
+
+# Units of a minute and more: the second signal does not wait for their end.
+slow="--set lifetime_length=100000 --set unit=20000 --set estimators.0.replicates=20000 -q"
+for signal in TERM INT; do
+  start "$dir/slow$signal" $slow
+  kill -$signal $!
+  sleep 0.5
+  check "SIG$signal: units under way go on" kill -0 $!
+  kill -TERM $!
+  wait $! 2>/dev/null
+  check "SIG$signal, then SIGTERM: the end" test $? = 143
+done
+
+wait $hang
+check "a result is not committed at once" test ! -s "$dir/hang_early"
+check "but after ten seconds" test -s "$dir/hang_late"
 exit $failed

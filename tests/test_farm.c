@@ -151,7 +151,7 @@ int main(int argc, char **argv)
     trial(comm, "one unit", (struct world){.units = 1, .quit_done = -1, .quit_tick = -1}, master);
     trial(comm, "fewer units than places",
           (struct world){.units = 3, .quit_done = -1, .quit_tick = -1, .microseconds = 5000}, master);
-    trial(comm, "many tiny units", (struct world){.units = 20000, .quit_done = -1, .quit_tick = -1}, master);
+    trial(comm, "many tiny units", (struct world){.units = 6000, .quit_done = -1, .quit_tick = -1}, master);
     trial(comm, "variable work",
           (struct world){.units = 300, .quit_done = -1, .quit_tick = -1, .microseconds = 5000, .words = 300}, master);
     trial(comm, "large results",

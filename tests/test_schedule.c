@@ -149,34 +149,6 @@ static void only_what_is_missing(void **state)
   }
 }
 
-static int64_t missing_after(const struct fake *f, struct mv_unit committed)
-{
-  struct mv_schedule *s = mv_schedule_create(&f->plan);
-  mv_schedule_mark(s, &committed);
-  int64_t all = POINTS * (f->entries[0].replicates + f->entries[1].replicates), missing = mv_schedule_samples(s);
-  mv_schedule_free(s);
-  return all - missing; /* what counted */
-}
-
-/* A block that was the last and short must be made again when replicates are added, and the other way round. */
-static void replicates_changed(void **state)
-{
-  (void)state;
-  struct fake f;
-  make_fake(&f);
-  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 1000, 50}), 50);
-  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 900, 150}), 150);
-  f.entries[1].replicates = 2000;
-  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 1000, 50}), 0);
-  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 900, 150}), 100);
-  f.entries[1].replicates = 950;
-  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 800, 250}), 100);
-  assert_int_equal(missing_after(&f, (struct mv_unit){POINTS, 1000, 50}), 0);
-  f.entries[0].replicates = 500;
-  assert_int_equal(missing_after(&f, (struct mv_unit){0, 490, 100}), 10);
-  assert_int_equal(missing_after(&f, (struct mv_unit){0, 600, 100}), 0);
-}
-
 static void sizes(void **state)
 {
   (void)state;
@@ -226,7 +198,6 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(everything_once),
       cmocka_unit_test(only_what_is_missing),
-      cmocka_unit_test(replicates_changed),
       cmocka_unit_test(sizes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

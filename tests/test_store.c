@@ -8,13 +8,25 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "metavar/store.h"
+#include "metavar/store_internal.h"
 
 /* Sanitizer builds: libhdf5 keeps the memory of a file whose last write failed. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
+
+/* The store's clock: the real one, and a jump. */
+static time_t ahead;
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+  long failed = syscall(SYS_clock_gettime, clock, t);
+  t->tv_sec += ahead;
+  return (int)failed;
+}
 
 /* --- scratch space, captured messages -------------------------------------------------------------------- */
 
@@ -424,6 +436,251 @@ static void test_damage(void **state)
   damage_and_repair("stray", "cp shards/000002.h5 shards/000009.h5 && rm shards/000004.h5", "000004.h5: No such file");
 }
 
+/* Opens a run of which something is not counted; the messages must say so. */
+static void rig_reopen(struct rig *rig, const char *name, const char *message)
+{
+  capture();
+  rig_open(rig, name, 16, 0);
+  expect_message(message);
+}
+
+static void expect_whole(const char *path)
+{
+  char hex[33], whole[33];
+  digest_of(path, hex);
+  digest_of(in_scratch("digest0"), whole);
+  assert_string_equal(hex, whole);
+}
+
+/* All samples, once, and as many that are not finite as in the undisturbed run. */
+static void expect_progress(const char *path)
+{
+  struct mv_progress progress, whole;
+  assert_int_equal(mv_store_progress(in_scratch("digest0"), &whole), MV_EXIT_OK);
+  assert_int_equal(mv_store_progress(path, &progress), MV_EXIT_OK);
+  assert_int_equal(progress.done, TOTAL);
+  assert_int_equal(progress.nonfinite, whole.nonfinite);
+}
+
+/* Shards that are gone are computed again under new names, so their lines stay void and the run can be finished again
+ * and again. */
+static void test_lost_shards(void **state)
+{
+  (void)state;
+  struct rig rig;
+  rig_open(&rig, "lost", 16, 0);
+  rig_fill(&rig, 16, 0, 60);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  rig_close(&rig);
+  shell("cd %s && rm shards/*.h5 results.h5", rig.path);
+  rig_reopen(&rig, "lost", "000001.h5: No such file");
+  assert_int_equal(committed(rig.store), 0);
+  rig_fill(&rig, 16, 0, 60); /* the same bytes as before */
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  expect_whole(rig.path);
+  rig_close(&rig);
+  shell("cd %s && rm results.h5 && test ! -e shards/000001.h5", rig.path);
+  rig_reopen(&rig, "lost", "000001.h5: No such file");
+  assert_int_equal(committed(rig.store), TOTAL);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  expect_whole(rig.path);
+  rig_close(&rig);
+  capture();
+  expect_progress(rig.path);
+  expect_message("000001.h5: No such file");
+}
+
+/* Shards that come back after their samples were computed again, in other pieces: nothing counts twice. */
+static void test_samples_listed_twice(void **state)
+{
+  (void)state;
+  struct rig rig;
+  rig_open(&rig, "twice", 16, 0);
+  rig_fill(&rig, 48, 3, 5);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  rig_close(&rig);
+  shell("cd %s && mkdir ../away && mv shards/*.h5 ../away", rig.path);
+  rig_reopen(&rig, "twice", "No such file");
+  rig_fill(&rig, 32, 4, 7);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  rig_close(&rig);
+  shell("cd %s && cp ../away/*.h5 shards", rig.path);
+  rig_reopen(&rig, "twice", "");
+  assert_int_equal(committed(rig.store), 2 * TOTAL);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  expect_whole(rig.path);
+  expect_progress(rig.path);
+  rig_close(&rig);
+  shell("cd %s && rm results.h5 shards/0000?[13579].h5", rig.path); /* what is left overlaps here and there */
+  rig_reopen(&rig, "twice", "No such file");
+  assert_in_range(committed(rig.store), TOTAL / 2, 2 * TOTAL);
+  rig_fill(&rig, 16, 0, 60);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  expect_whole(rig.path);
+  rig_close(&rig);
+}
+
+/* A file that changes while the run is open is found when it is read, and its samples are computed again. */
+static void test_changed_under_way(void **state)
+{
+  (void)state;
+  struct rig rig;
+  rig_open(&rig, "changed", 16, 0);
+  rig_fill(&rig, 16, 0, 2); /* shards 1 and 2: two units of cell 0 each, all of one shape */
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  shell("cd %s/shards && test $(stat -c %%s 000001.h5) = $(stat -c %%s 000002.h5) && cp 000002.h5 000001.h5", rig.path);
+  capture();
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_DATA);
+  expect_message("shards/000001.h5: has changed");
+  assert_int_not_equal(access(in_scratch("changed/results.h5"), F_OK), 0);
+  rig_close(&rig);
+  rig_reopen(&rig, "changed", "000001.h5: has changed");
+  rig_repair(&rig, 16);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  expect_whole(rig.path);
+  rig_close(&rig);
+}
+
+/* A shard whose bytes are right, but whose line lists its units in another order. */
+static void test_units_in_wrong_order(void **state)
+{
+  (void)state;
+  struct rig rig;
+  struct mv_manifest manifest;
+  rig_open(&rig, "order", 16, 0);
+  rig_fill(&rig, 16, 0, 60);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  int run = open(rig.path, O_RDONLY | O_DIRECTORY);
+  assert_true(mv_manifest_read(run, rig.path, rig.plan, true, &manifest));
+  struct mv_unit first = manifest.unit[0];
+  manifest.unit[0] = manifest.unit[1];
+  manifest.unit[1] = first;
+  FILE *file = fopen(in_scratch("order/manifest.jsonl"), "w");
+  for (int64_t s = 0; s < manifest.shards; s++) {
+    char *line = mv_manifest_line(&manifest.shard[s], manifest.unit + manifest.shard[s].first_unit);
+    fputs(line, file);
+    free(line);
+  }
+  fclose(file);
+  close(run);
+  mv_manifest_free(&manifest);
+  rig_close(&rig);
+  rig_reopen(&rig, "order", "");
+  assert_int_equal(committed(rig.store), TOTAL);
+  capture();
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_DATA);
+  expect_message("000001.h5: does not hold what the manifest lists");
+  rig_close(&rig);
+  shell("rm %s/shards/000001.h5", rig.path);
+  rig_reopen(&rig, "order", "No such file");
+  rig_repair(&rig, 16);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  expect_whole(rig.path);
+  rig_close(&rig);
+}
+
+/* Results wait ten seconds at most, also when no other comes. */
+static void test_tick(void **state)
+{
+  (void)state;
+  struct rig rig;
+  rig_open(&rig, "tick", 16, 0);
+  cut(rig.plan, 16, units);
+  ahead += 1000; /* nothing waits: no time to count */
+  assert_int_equal(mv_store_tick(rig.store), MV_EXIT_OK);
+  assert_int_equal(rig_add(&rig, &units[0]), MV_EXIT_OK);
+  ahead += 6;
+  assert_int_equal(rig_add(&rig, &units[1]), MV_EXIT_OK);
+  assert_int_equal(mv_store_tick(rig.store), MV_EXIT_OK);
+  assert_int_equal(committed(rig.store), 0);
+  ahead += 5;
+  assert_int_equal(mv_store_tick(rig.store), MV_EXIT_OK);
+  assert_int_equal(committed(rig.store), 32);
+  assert_int_equal(rig_add(&rig, &units[2]), MV_EXIT_OK);
+  shell("mv %s/shards %s/elsewhere", rig.path, rig.path);
+  ahead += 11;
+  capture();
+  assert_int_equal(mv_store_tick(rig.store), MV_EXIT_IO);
+  expect_message("shards/000002.h5: cannot be written");
+  rig_close(&rig);
+}
+
+/* --- one process at a time ------------------------------------------------------------------------------- */
+
+static void expect_refusal(const char *path, const struct mv_plan *plan, int code, const char *message);
+
+static void test_lock(void **state)
+{
+  (void)state;
+  struct rig rig;
+  char message[64];
+  rig_open(&rig, "lock", 16, 0);
+  snprintf(message, sizeof message, "another process works on this run (host ");
+  expect_refusal(rig.path, rig.plan, MV_EXIT_RUNNING, message);
+  snprintf(message, sizeof message, "pid %ld, ", (long)getpid());
+  expect_refusal(rig.path, rig.plan, MV_EXIT_RUNNING, message);
+  struct mv_progress progress;
+  assert_int_equal(mv_store_progress(rig.path, &progress), MV_EXIT_OK);
+  rig_close(&rig);
+  rig_open(&rig, "lock", 16, 0);
+  rig_close(&rig);
+}
+
+/* The lock ends with its holder, even by kill -9; a program that the holder has started does not keep it. */
+static void test_lock_of_killed(void **state)
+{
+  (void)state;
+  struct rig rig;
+  int ready[2];
+  char byte;
+  assert_int_equal(pipe(ready), 0);
+  rig_open(&rig, "killed", 16, 0); /* for its plan */
+  mv_store_close(rig.store);
+  pid_t holder = fork();
+  if (holder == 0) {
+    int code;
+    alarm(20); /* whatever becomes of the parent */
+    mv_store_open(rig.path, rig.plan, &code);
+    if (system("sleep 5 >/dev/null 2>&1 &") == 0 && write(ready[1], "x", 1) == 1)
+      pause();
+    _exit(1);
+  }
+  assert_int_equal(read(ready[0], &byte, 1), 1);
+  expect_refusal(rig.path, rig.plan, MV_EXIT_RUNNING, "another process works on this run");
+  kill(holder, SIGKILL);
+  assert_int_equal(waitpid(holder, NULL, 0), holder);
+  int code;
+  rig.store = mv_store_open(rig.path, rig.plan, &code);
+  assert_int_equal(code, MV_EXIT_OK);
+  close(ready[0]);
+  close(ready[1]);
+  rig_close(&rig);
+}
+
+/* Where locks do not work: a shard of another process is never replaced. */
+static void test_shard_of_another(void **state)
+{
+  (void)state;
+  static const char *const name[] = {"000001.h5", "000001.h5.part"};
+  for (int k = 0; k < 2; k++) {
+    struct rig rig;
+    rig_open(&rig, k ? "other_part" : "other", 16, 0);
+    cut(rig.plan, 16, units);
+    assert_int_equal(rig_add(&rig, &units[0]), MV_EXIT_OK);
+    shell("echo mine > %s/shards/%s", rig.path, name[k]);
+    capture();
+    assert_int_equal(mv_store_commit(rig.store), MV_EXIT_RUNNING);
+    expect_message("somebody else has written it");
+    shell("cd %s/shards && test \"$(ls)\" = %s && test $(cat *) = mine", rig.path, name[k]);
+    rig_close(&rig);
+    rig_open(&rig, k ? "other_part" : "other", 16, 0); /* one that was killed left it: the next name */
+    assert_int_equal(rig_add(&rig, &units[0]), MV_EXIT_OK);
+    assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+    shell("test -s %s/shards/000002.h5", rig.path);
+    rig_close(&rig);
+  }
+}
+
 /* --- refusals -------------------------------------------------------------------------------------------- */
 
 static void expect_refusal(const char *path, const struct mv_plan *plan, int code, const char *message)
@@ -456,6 +713,32 @@ static void test_other_job_refused(void **state)
   free(before), free(after);
   mv_plan_free(plan);
   mv_job_free(job);
+}
+
+/* Without its manifest a run is not begun anew behind the user's back. */
+static void test_manifest_missing(void **state)
+{
+  (void)state;
+  struct rig rig;
+  struct mv_progress progress;
+  rig_open(&rig, "headless", 16, 0);
+  rig_fill(&rig, 16, 0, 60);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  mv_store_close(rig.store);
+  shell("cd %s && rm manifest.jsonl && ls -lR > ../headless_before", rig.path);
+  expect_refusal(rig.path, rig.plan, MV_EXIT_DATA, "headless/manifest.jsonl is missing");
+  shell("cd %s && ls -lR | cmp - ../headless_before", rig.path);
+  capture();
+  assert_int_equal(mv_store_progress(rig.path, &progress), MV_EXIT_DATA);
+  expect_message("headless/manifest.jsonl: No such file");
+  shell("touch %s/manifest.jsonl", rig.path); /* as the message says */
+  int code;
+  rig.store = mv_store_open(rig.path, rig.plan, &code);
+  assert_int_equal(committed(rig.store), 0);
+  rig_fill(&rig, 16, 0, 60);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  expect_whole(rig.path);
+  rig_close(&rig);
 }
 
 static void test_bad_places_refused(void **state)
@@ -673,7 +956,16 @@ int main(void)
                                      cmocka_unit_test(test_other_readers),
                                      cmocka_unit_test(test_resume),
                                      cmocka_unit_test(test_damage),
+                                     cmocka_unit_test(test_lost_shards),
+                                     cmocka_unit_test(test_samples_listed_twice),
+                                     cmocka_unit_test(test_changed_under_way),
+                                     cmocka_unit_test(test_units_in_wrong_order),
+                                     cmocka_unit_test(test_tick),
+                                     cmocka_unit_test(test_lock),
+                                     cmocka_unit_test(test_lock_of_killed),
+                                     cmocka_unit_test(test_shard_of_another),
                                      cmocka_unit_test(test_other_job_refused),
+                                     cmocka_unit_test(test_manifest_missing),
                                      cmocka_unit_test(test_bad_places_refused),
                                      cmocka_unit_test(test_full_disk),
                                      cmocka_unit_test(test_write_fails),

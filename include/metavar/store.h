@@ -29,8 +29,9 @@ struct mv_attempt {
 struct mv_store;
 
 /* Opens or creates RUN for this job, before any rank works. Creates: job.yaml (verbatim), resolved.yaml (canonical),
- * shards/, manifest.jsonl, attempts/, README.txt. An existing directory that is not a run, or holds another job
+ * shards/, manifest.jsonl, attempts/, README.txt, run.lock. An existing directory that is not a run, or holds another job
  * (canonical identity text differs), is refused with one message naming the first differing key, nothing touched.
+ * Until it is closed, or this process ends in any way, no other can open it (MV_EXIT_RUNNING); reading needs no lock.
  * Errors are printed to stderr once; *exit_code says which. */
 struct mv_store *mv_store_open(const char *run, const struct mv_plan *, int *exit_code);
 int mv_store_attempt(struct mv_store *, const struct mv_attempt *); /* exit code */
@@ -40,6 +41,7 @@ void mv_store_committed(const struct mv_store *, void (*visit)(void *self, const
 
 /* Takes a copy of a result; commits when enough bytes or seconds have gathered. Exit code, 0 if fine. */
 int mv_store_add(struct mv_store *, const void *result, size_t size);
+int mv_store_tick(struct mv_store *); /* commits if that is due; call it every now and then. Exit code */
 int mv_store_commit(struct mv_store *);
 void mv_store_close(struct mv_store *); /* commits nothing */
 

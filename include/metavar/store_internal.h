@@ -1,6 +1,9 @@
 /* store_internal.h - what the rooms of the store share. Nothing but src/store_*.c and their tests includes it.
  *
- *   store_run.c       the run directory: identity, gathering results, finishing
+ *   store_folder.c    the run directory: identity, beginning
+ *   store_lock.c      one process at a time
+ *   store_run.c       an open run: gathering and committing results
+ *   store_finish.c    from shards to results.h5
  *   store_attempt.c   the record of one start
  *   store_progress.c  how far a run is
  *   store_manifest.c  which samples are committed
@@ -8,11 +11,13 @@
  *   store_label.c     what the numbers of a flat array are called
  *   store_file.c      files: read whole, replace atomically, digest
  *   store_write.c     HDF5: shards, results.h5
- *   store_read.c      HDF5: results.h5 back into moments; its digest
+ *   store_read.c      HDF5: results.h5 and its digest, shards
+ *   store_moments.c   results.h5 back into moments
  */
 #ifndef METAVAR_STORE_INTERNAL_H
 #define METAVAR_STORE_INTERNAL_H
 
+#include "metavar/ranges.h"
 #include "metavar/store.h"
 
 /* One message, "metavar: ..." on stderr. */
@@ -25,7 +30,9 @@ char *mv_file_read(int directory, const char *name, size_t *size);
 /* Replaces a file: temporary name, fsync, rename, fsync of the directory. False: errno says why, nothing is left
  * behind. */
 bool mv_file_write(int directory, const char *name, const void *bytes, size_t size);
-/* The last half of that for a file that is written already. */
+/* The same for a name that must be new: errno EEXIST if it, or the temporary one, is there. */
+bool mv_file_create(int directory, const char *name, const void *bytes, size_t size);
+/* The last half of mv_file_write for a file that is written already. */
 bool mv_file_publish(int directory, const char *temporary, const char *name);
 /* Appends and fsyncs. */
 bool mv_file_append(int fd, const void *bytes, size_t size);
@@ -39,6 +46,15 @@ void mv_digest_add(struct mv_digest *, const void *bytes, size_t size);
 void mv_digest_end(struct mv_digest *, char hex[33]); /* frees it */
 /* Largest number n of names "<n>.<anything>" in a directory; 0 if none, -1 if it cannot be read. */
 int mv_file_last_number(int directory, const char *name);
+
+/* --- run directory --------------------------------------------------------------------------------------- */
+
+/* Opens RUN for this job and takes its lock; makes and fills RUN if need be. Exit code, errors told; whatever is open
+ * then is the caller's to close, in any case: *run and *lock, -1 before. */
+int mv_folder_open(const char *path, const struct mv_job *, int *run, int *lock);
+/* *lock: an open file that holds the lock until it is closed. Exit code: MV_EXIT_RUNNING when another process has it.
+ * Where the file system has no locks, a warning. */
+int mv_lock_take(int run, const char *path, int *lock);
 
 /* --- manifest ------------------------------------------------------------------------------------------- */
 
@@ -54,7 +70,10 @@ struct mv_manifest {
   int64_t shards, units;
   struct mv_shard *shard;
   struct mv_unit *unit;
-  bool torn; /* the file does not end with a newline */
+  struct mv_ranges have; /* the union of the units */
+  int64_t nonfinite;     /* an upper bound where shards overlap in part */
+  int last_number;       /* the largest in the name of any shard, also of those that were left out */
+  bool torn;             /* the file does not end with a newline */
 };
 
 /* Reads RUN/manifest.jsonl and checks every shard: there and of the right size, and, if `digest`, of the right
@@ -65,8 +84,8 @@ void mv_manifest_free(struct mv_manifest *);
 void mv_manifest_add(struct mv_manifest *, const struct mv_shard *, const struct mv_unit *units);
 /* Its line, with newline; malloc'ed. */
 char *mv_manifest_line(const struct mv_shard *, const struct mv_unit *units);
-/* Replicates of all cells that are missing; -1 if some replicate is there twice. */
-int64_t mv_manifest_missing(const struct mv_manifest *, const struct mv_plan *);
+/* NULL, or what is wrong with the file of a shard; the contents are checked if `digest`. */
+const char *mv_shard_fault(int run, const struct mv_shard *, bool digest);
 
 /* --- what results.h5 holds ------------------------------------------------------------------------------ */
 
@@ -134,20 +153,43 @@ char *mv_text_copy(const char *);
 
 char *mv_attempt_text(const struct mv_attempt *, int number, const char *kernel); /* malloc'ed */
 
+#define MV_TIME_TEXT 32
+void mv_time_print(double seconds, char out[MV_TIME_TEXT]); /* since the epoch, as 2001-09-09T01:47:40Z */
+
 /* --- HDF5 ----------------------------------------------------------------------------------------------- */
 
-/* Before the first HDF5 call: no plugins, drivers or connectors from the environment, no printed error stacks. */
+/* Before HDF5 calls. The first time: no plugins, drivers or connectors from the environment, no printed error stacks. */
 void mv_hdf5_start(void);
-int64_t mv_hdf5_access(void); /* a file access property list; the caller closes it */
+const char *mv_hdf5_reason(void); /* of the first failure since */
+int64_t mv_hdf5_access(void);     /* a file access property list; the caller closes it */
 
 /* A shard of these results as the bytes of an HDF5 file: group per unit, datasets as in results.h5. NULL: HDF5 failed.
  */
 void *mv_shard_image(const struct mv_plan *, const struct mv_schema *, const struct mv_result *, int count,
                      size_t *size);
 
-/* Writes a whole results.h5 to `path`, a file that does not exist. `shards` is the folder of the shards. Exit code,
- * errors told. */
-int mv_results_write(const char *path, const char *shards, const struct mv_plan *, const struct mv_schema *,
-                     const struct mv_manifest *);
+/* Both -1 on failure; closed by mv_hdf5_close. A new results.h5 has all but the rows that come from shards. */
+int64_t mv_results_create(const char *path, const struct mv_job *, const struct mv_schema *);
+int64_t mv_shard_open(const char *path);
+bool mv_hdf5_close(int64_t file); /* false: not all was written */
+
+/* Whether unit number u of a shard says that it is this one. */
+bool mv_shard_holds(int64_t shard, int64_t u, const struct mv_unit *);
+/* Rows [skip, skip + count) of the `rows` rows that unit number u has of a streamed dataset. */
+bool mv_shard_read(int64_t shard, int64_t u, const struct mv_dataset *, int64_t rows, int64_t skip, int64_t count,
+                   void *out);
+/* Writes rows [first, first + count) of one point. */
+bool mv_results_put(int64_t results, const struct mv_dataset *, int point, int64_t first, int64_t count,
+                    const void *rows);
+
+/* --- results --------------------------------------------------------------------------------------------- */
+
+/* Writes RUN/results.h5 from the shards: temporary name, fsync, rename. Exit code, errors told. */
+int mv_results_make(int run, const char *path, const struct mv_plan *, const struct mv_manifest *);
+
+/* Rows [first, first + count) of axis 1, at the cell's point, of the dataset of that part (and output; -1). False: told.
+ */
+bool mv_results_read(const struct mv_results *, int cell, enum mv_part, int output, int64_t first, int64_t count,
+                     void *out);
 
 #endif

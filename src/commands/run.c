@@ -16,6 +16,7 @@
 #include "metavar/farm.h"
 #include "metavar/memory.h"
 #include "metavar/progress.h"
+#include "metavar/ranges.h"
 #include "metavar/schedule.h"
 
 #define CALIBRATION_SECONDS        0.5
@@ -45,19 +46,24 @@ struct run {
 
 /* ---- signals: commit and leave -------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t stop_signal, asked_to_end;
 
-static void on_signal(int number) { stop_signal = number; }
+/* SIGUSR1 is how batch systems say that time is nearly up; SIGTERM may follow and still gives time. Asked a second time
+ * by SIGTERM or SIGINT, the program ends at once. */
+static void on_signal(int number)
+{
+  stop_signal = number;
+  if (number != SIGUSR1 && asked_to_end++) {
+    signal(number, SIG_DFL);
+    raise(number); /* arrives when this handler returns */
+  }
+}
 
-/* SIGUSR1 is how batch systems say that time is nearly up. A second SIGINT ends the program at once. */
 static void catch_signals(void)
 {
   static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    if (numbers[i] == SIGINT) {
-      action.sa_flags |= (int)SA_RESETHAND;
-    }
     sigaction(numbers[i], &action, NULL);
   }
 }
@@ -75,7 +81,9 @@ static bool farm_done(void *self, const void *bytes, size_t size)
   const struct mv_unit *unit = &result.head->unit;
   mv_meter_add(&r->meter, unit->count, result.head->nonfinite,
                (double)unit->count * r->seconds[mv_plan_entry(r->plan, (int)unit->cell)]);
-  r->exit_code = mv_store_add(r->store, bytes, size);
+  if (r->exit_code == MV_EXIT_OK) { /* else the store failed in a tick */
+    r->exit_code = mv_store_add(r->store, bytes, size);
+  }
   return r->exit_code == MV_EXIT_OK;
 }
 
@@ -83,7 +91,10 @@ static bool farm_tick(void *self)
 {
   struct run *r = self;
   mv_meter_tick(&r->meter);
-  return !stop_signal;
+  if (r->exit_code == MV_EXIT_OK) {
+    r->exit_code = mv_store_tick(r->store);
+  }
+  return r->exit_code == MV_EXIT_OK && !stop_signal;
 }
 
 static size_t farm_compute(void *self, const void *bytes, void **result, size_t *capacity)
@@ -172,22 +183,13 @@ static char *gather_hosts(struct run *r)
 
 /* ---- the work ---------------------------------------------------------------------------------------------- */
 
-static int64_t job_samples(const struct mv_job *job)
-{
-  int64_t samples = 0;
-  for (int e = 0; e < job->entry_count; e++) {
-    samples += job->entries[e].replicates * job->points;
-  }
-  return samples;
-}
-
 /* Rank 0: cuts the missing replicates into units. */
 static void make_units(struct run *r)
 {
   r->seconds = mv_memory_take((size_t)r->job->entry_count, sizeof *r->seconds);
   mv_calibrate(r->plan, CALIBRATION_SECONDS, r->seconds);
   mv_schedule_cut(r->schedule, r->seconds, mv_comm_size(r->comm));
-  mv_meter_start(&r->meter, r->settings.period, job_samples(r->job), mv_schedule_samples(r->schedule),
+  mv_meter_start(&r->meter, r->settings.period, mv_plan_samples(r->plan), mv_schedule_samples(r->schedule),
                  mv_schedule_seconds(r->schedule));
 }
 
@@ -358,12 +360,13 @@ const struct mv_command mv_command_run = {
     .least = 1,
     .most = 1,
     .summary = "compute a job into a run directory; go on where an earlier run of it stopped",
-    .doc =
-        "Computes every replicate of the job file JOB that the run directory does not hold yet, and writes "
-        "RUN/results.h5 when all "
-        "are there. Start it under mpirun or srun to use many cores; results are the same bits for any number of "
-        "ranks. On SIGTERM, "
-        "SIGINT or SIGUSR1 it stores what is done and leaves with exit code 75: run the same command again to go on.",
+    .doc = "Computes every replicate of the job file JOB that the run directory does not hold yet, and writes "
+           "RUN/results.h5 when all "
+           "are there. Start it under mpirun or srun to use many cores; results are the same bits for any number of "
+           "ranks. On SIGTERM, "
+           "SIGINT or SIGUSR1 it stores what is done and leaves with exit code 75: run the same command again to go "
+           "on. SIGTERM or SIGINT a second time ends it at once; what "
+           "was stored stays.",
     .options =
         (const struct mv_option[]){
             {"output", 'o', "RUN", "the run directory, created if it is not there"},

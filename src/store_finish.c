@@ -1,0 +1,189 @@
+/* store_finish.c - results.h5 from the shards, when all samples are there.
+ *
+ * Shards are years old for all we know: each is read whole and compared with its digest before anything is taken from
+ * it, and every unit in it says itself which replicates it holds. A replicate that is listed more than once is taken
+ * from the first shard that lists it.
+ */
+#include "metavar/store_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "metavar/memory.h"
+
+/* The texts of attempts/001.json, ...; those that are gone are left out. */
+static char **read_attempts(int run, int *count)
+{
+  int last = mv_file_last_number(run, "attempts");
+  char **text = mv_memory_take(last > 0 ? (size_t)last : 1, sizeof *text);
+  *count = 0;
+  for (int k = 1; k <= last; k++) {
+    char name[64];
+    snprintf(name, sizeof name, "attempts/%03d.json", k);
+    if ((text[*count] = mv_file_read(run, name, NULL)))
+      ++*count;
+  }
+  return text;
+}
+
+/* A schema that also holds what is known of the run. */
+static struct mv_schema *schema_of_run(int run, const struct mv_plan *plan, const struct mv_manifest *manifest)
+{
+  struct mv_schema *schema = mv_schema_make(plan);
+  int64_t shards = manifest->shards;
+  int attempts;
+  char **attempt = read_attempts(run, &attempts), **line = mv_memory_take((size_t)shards, sizeof *line);
+  for (int64_t s = 0; s < shards; s++) {
+    line[s] = mv_manifest_line(&manifest->shard[s], manifest->unit + manifest->shard[s].first_unit);
+    line[s][strlen(line[s]) - 1] = 0;
+  }
+  char *resolved = mv_job_canonical(plan->job, false);
+  mv_schema_provenance(schema, plan->job->text, resolved, line, shards, attempt, attempts);
+  free(resolved);
+  for (int64_t s = 0; s < shards; s++)
+    free(line[s]);
+  for (int k = 0; k < attempts; k++)
+    free(attempt[k]);
+  free(line);
+  free(attempt);
+  return schema;
+}
+
+static bool room_for(const char *folder, const struct mv_schema *schema)
+{
+  struct statvfs disk;
+  double need = 1 << 20;
+  for (int k = 0; k < schema->count; k++)
+    need +=
+        4096 + 1.02 * (double)mv_dataset_elements(&schema->dataset[k]) * (double)mv_type_bytes(schema->dataset[k].type);
+  if (statvfs(folder, &disk) != 0 || (double)disk.f_bavail * (double)disk.f_frsize >= need)
+    return true;
+  mv_store_say("%s: results.h5 needs about %.0f MB and %.0f MB are free; make room and run the same command again",
+               folder, need / 1e6, (double)disk.f_bavail * (double)disk.f_frsize / 1e6);
+  return false;
+}
+
+/* --- copying --------------------------------------------------------------------------------------------- */
+
+enum fate { COPIED, SHARD_FOREIGN, SHARD_BAD, RESULTS_BAD };
+
+struct copy {
+  const struct mv_plan *plan;
+  const struct mv_schema *schema;
+  struct mv_ranges done;
+  int64_t results, shard;     /* open files */
+  int64_t number;             /* of the unit in the shard */
+  const struct mv_unit *unit; /* the same */
+  enum fate fate;
+  void *rows;
+};
+
+static enum fate copy_rows(struct copy *copy, const struct mv_dataset *row, const struct mv_unit *part)
+{
+  int64_t unit_first, unit_count, first, count;
+  mv_dataset_rows(copy->plan, copy->unit, &unit_first, &unit_count);
+  mv_dataset_rows(copy->plan, part, &first, &count);
+  size_t row_elements = (size_t)(mv_dataset_elements(row) / (row->dims[0] * row->dims[1]));
+  copy->rows = mv_memory_grow(copy->rows, (size_t)count * row_elements, mv_type_bytes(row->type));
+  if (!mv_shard_read(copy->shard, copy->number, row, unit_count, first - unit_first, count, copy->rows))
+    return SHARD_BAD;
+  int point = mv_plan_point(copy->plan, (int)part->cell);
+  return mv_results_put(copy->results, row, point, first, count, copy->rows) ? COPIED : RESULTS_BAD;
+}
+
+/* Replicates of the unit that are not in results.h5 yet. */
+static void copy_part(void *self, const struct mv_unit *part)
+{
+  struct copy *copy = self;
+  int entry = mv_plan_entry(copy->plan, (int)part->cell);
+  for (int k = 0; k < copy->schema->count && copy->fate == COPIED; k++)
+    if (copy->schema->dataset[k].entry == entry)
+      copy->fate = copy_rows(copy, &copy->schema->dataset[k], part);
+}
+
+static void copy_unit(struct copy *copy, int64_t number, const struct mv_unit *unit)
+{
+  copy->number = number;
+  copy->unit = unit;
+  if (!mv_shard_holds(copy->shard, number, unit))
+    copy->fate = SHARD_FOREIGN;
+  mv_ranges_gaps(&copy->done, unit, copy_part, copy);
+  mv_ranges_add(&copy->done, unit);
+}
+
+static void count_part(void *self, const struct mv_unit *part) { *(int64_t *)self += part->count; }
+
+/* Whether a shard has something that those before it have not. */
+static bool shard_is_needed(const struct mv_ranges *done, const struct mv_shard *shard, const struct mv_unit *units)
+{
+  int64_t samples = 0;
+  for (int64_t u = 0; u < shard->units; u++)
+    mv_ranges_gaps(done, &units[u], count_part, &samples);
+  return samples > 0;
+}
+
+/* Exit code; a failure of results.h5 is told by the caller. */
+static int copy_shard(struct copy *copy, int run, const char *path, const struct mv_shard *shard,
+                      const struct mv_unit *units)
+{
+  char name[4096];
+  snprintf(name, sizeof name, "%s/shards/%s", path, shard->name);
+  const char *fault = mv_shard_fault(run, shard, true);
+  if (fault) {
+    mv_store_say("%s: %s; run the same command again to compute its samples again", name, fault);
+    return MV_EXIT_DATA;
+  }
+  copy->shard = mv_shard_open(name);
+  copy->fate = copy->shard >= 0 ? COPIED : SHARD_BAD;
+  for (int64_t u = 0; u < shard->units && copy->fate == COPIED; u++)
+    copy_unit(copy, u, &units[u]);
+  if (copy->shard >= 0)
+    mv_hdf5_close(copy->shard);
+  if (copy->fate == SHARD_FOREIGN || copy->fate == SHARD_BAD)
+    mv_store_say("%s: %s; move it away and run the same command again to compute its samples again", name,
+                 copy->fate == SHARD_BAD ? mv_hdf5_reason() : "does not hold what the manifest lists");
+  return copy->fate == COPIED ? MV_EXIT_OK : copy->fate == RESULTS_BAD ? MV_EXIT_IO : MV_EXIT_DATA;
+}
+
+/* Writes `to`, a file that is not there. Exit code, errors told. */
+static int write_results(const char *to, int run, const char *path, const struct mv_plan *plan,
+                         const struct mv_schema *schema, const struct mv_manifest *manifest)
+{
+  struct copy copy = {.plan = plan, .schema = schema, .results = mv_results_create(to, plan->job, schema)};
+  int code = copy.results >= 0 ? MV_EXIT_OK : MV_EXIT_IO;
+  for (int64_t s = 0; s < manifest->shards && code == MV_EXIT_OK; s++) {
+    const struct mv_unit *units = manifest->unit + manifest->shard[s].first_unit;
+    if (shard_is_needed(&copy.done, &manifest->shard[s], units))
+      code = copy_shard(&copy, run, path, &manifest->shard[s], units);
+  }
+  if (copy.results >= 0 && !mv_hdf5_close(copy.results) && code == MV_EXIT_OK)
+    code = MV_EXIT_IO;
+  if (code == MV_EXIT_IO)
+    mv_store_say("%s: cannot be written: %s", to, mv_hdf5_reason());
+  mv_ranges_free(&copy.done);
+  free(copy.rows);
+  return code;
+}
+
+int mv_results_make(int run, const char *path, const struct mv_plan *plan, const struct mv_manifest *manifest)
+{
+  char temporary[4096];
+  snprintf(temporary, sizeof temporary, "%s/results.h5.part", path);
+  unlink(temporary); /* of an attempt that was killed here */
+  struct mv_schema *schema = schema_of_run(run, plan, manifest);
+  int code = MV_EXIT_IO;
+  if (room_for(path, schema)) {
+    code = write_results(temporary, run, path, plan, schema, manifest);
+    if (code != MV_EXIT_OK) {
+      unlink(temporary);
+    } else if (!mv_file_publish(run, "results.h5.part", "results.h5")) {
+      mv_store_say("%s/results.h5: cannot be written: %s", path, strerror(errno));
+      code = MV_EXIT_IO;
+    }
+  }
+  mv_schema_free(schema);
+  return code;
+}
