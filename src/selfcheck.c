@@ -191,7 +191,7 @@ static void choose_words(const struct mv_estimator *estimator, void *settings, c
 }
 
 void mv_selfcheck_arrange(enum mv_recipe recipe, const struct mv_estimator *estimator, void *settings,
-                       struct mv_problem *p)
+                          struct mv_problem *p)
 {
   if (recipe == MV_PLAIN)
     return;

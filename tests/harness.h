@@ -74,7 +74,7 @@ static inline void rig_free(struct rig *r)
   free(r->values), free(r->settings), free(r->task_settings);
 }
 
-/* Sets an integer / real / choice list setting by name. */
+/* A setting by name; the caller knows its type. */
 static inline void *rig_setting(struct rig *r, const char *name)
 {
   const struct mv_field *f = mv_field_find(r->estimator->fields, name);
@@ -82,7 +82,33 @@ static inline void *rig_setting(struct rig *r, const char *name)
   return (char *)r->settings + f->offset;
 }
 
+/* Index of a word that a setting knows. */
+static inline int rig_word(const struct rig *r, const char *name, const char *word)
+{
+  const char *const *known = mv_field_find(r->estimator->fields, name)->choices;
+  int i = 0;
+  while (known[i] && strcmp(known[i], word))
+    i++;
+  assert_non_null(known[i]);
+  return i;
+}
+
+/* Sets a list of words; NULL-terminated. */
+static inline void rig_choose(struct rig *r, const char *name, const char *const *words)
+{
+  struct mv_choices *list = rig_setting(r, name);
+  for (list->count = 0; *words; words++)
+    list->value[list->count++] = rig_word(r, name, *words);
+}
+
 static inline int64_t rig_total(const struct rig *r) { return r->offset[r->outputs]; }
+
+static inline void *rig_task_setting(struct rig *r, const char *name)
+{
+  const struct mv_field *f = mv_field_find(r->problem.task->fields, name);
+  assert_non_null(f);
+  return (char *)r->task_settings + f->offset;
+}
 
 static inline int64_t rig_offset(const struct rig *r, const char *output)
 {

@@ -15,12 +15,6 @@
 
 enum { META = 2 };
 
-static void near(double x, double y, double relative)
-{
-  if (!(fabs(x - y) <= relative * fmax(fabs(x), fabs(y))))
-    fail_msg("%.17g is not %.17g within %g", x, y, relative);
-}
-
 /* --- bias of two means with shared noise
  * ------------------------------------------------------------------------------- */
 
@@ -74,12 +68,57 @@ static void simulate(gsl_rng *rng, const struct truth *truth, struct mv_groups *
     }
 }
 
-struct study {
-  double unbiased, unbiased_error; /* mean of the unbiased squared bias and its standard error */
-  double spread, se;               /* standard deviation of it, root mean square of the reported standard error */
-  double variance, variance_spread, variance_se;
-  double covered, cosine_covered; /* shares of intervals that hold the truth */
+/* Mean of a number over trials, and its standard error. */
+struct mean {
+  double value, error;
 };
+
+static struct mean mean_of(const double *x, int count)
+{
+  struct mean m = {0, mv_deviation(x, count) / sqrt(count)};
+  for (int i = 0; i < count; i++)
+    m.value += x[i] / count;
+  return m;
+}
+
+struct study {
+  struct mean unbiased, square_error;   /* the unbiased squared bias, and the square of its error */
+  struct mean se2, variance, variance2; /* squares of the reported standard errors */
+  struct mean variance_error;           /* square of the error of the variance */
+  double covered, cosine_covered;       /* shares of intervals that hold the truth */
+};
+
+/* Variances that theory gives, of d = gbar - rbar with covariance V and mean delta: Var |d|^2 = 4 delta' V delta + 2 tr
+ * V^2. The reported one is E max(4 d' V d - 2 tr V^2, 2 tr V^2) where V is known: the same but for the floor. Of the
+ * variance of the entry's samples, which are normal: sum_m 2 s_m^4 / (n - 1). */
+struct theory {
+  double square, reported, variance, variance2;
+};
+
+static struct theory make_theory(const struct truth *truth)
+{
+  enum { DRAWS = 200000 };
+  struct theory t = {0};
+  gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+  double v[META], trace = 0;
+  for (int m = 0; m < META; m++) {
+    double s2 = with_u * with_u + truth->s[m] * truth->s[m];
+    v[m] = difference_variance(truth->s[m]);
+    trace += 2 * v[m] * v[m];
+    t.square += 4 * v[m] * truth->bias[m] * truth->bias[m];
+    t.variance += s2;
+    t.variance2 += 2 * s2 * s2 / (SMALL * EACH - 1);
+  }
+  t.square += trace;
+  for (int i = 0; i < DRAWS; i++) {
+    double along = 0;
+    for (int m = 0; m < META; m++)
+      along += 4 * v[m] * pow(truth->bias[m] + gsl_ran_gaussian(rng, sqrt(v[m])), 2);
+    t.reported += fmax(along - trace, trace) / DRAWS;
+  }
+  gsl_rng_free(rng);
+  return t;
+}
 
 static struct study run_study(double standard_errors, double stretch, int trials)
 {
@@ -89,57 +128,68 @@ static struct study run_study(double standard_errors, double stretch, int trials
   struct mv_groups g = mv_groups_make(META, 1, SMALL, 1), r = mv_groups_make(META, 1, LARGE, 1);
   gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
   struct study out = {0};
-  double *unbiased = mv_memory_take((size_t)trials, sizeof *unbiased),
-         *variance = mv_memory_take((size_t)trials, sizeof *variance);
+  struct theory theory = make_theory(&truth);
+  double *x[6];
+  for (int k = 0; k < 6; k++)
+    x[k] = mv_memory_take((size_t)trials, sizeof **x);
   double a = 1 + truth.bias[0], b = 1 + truth.bias[1], cosine = (a + b) / sqrt(2 * (a * a + b * b));
   for (int i = 0; i < trials; i++) {
     struct mv_row row;
-    double coordinates[MV_COORDINATES * META];
+    double coordinates[MV_COORDINATES * META], square = truth.distance * truth.distance;
     simulate(rng, &truth, &g, &r);
     mv_cell_analyze(&(struct mv_analysis){400, 0.95}, &settings, &g, 1, &r, 1, (uint32_t)i, &row, coordinates);
-    double square = truth.distance * truth.distance;
-    unbiased[i] = row.stat[MV_STAT_BIAS2_UNBIASED];
-    variance[i] = row.stat[MV_STAT_VARIANCE];
-    out.unbiased += unbiased[i] / trials;
-    out.variance += variance[i] / trials;
-    out.se += row.stat[MV_STAT_BIAS2_SE] * row.stat[MV_STAT_BIAS2_SE] / trials;
-    out.variance_se += row.stat[MV_STAT_VARIANCE_SE] * row.stat[MV_STAT_VARIANCE_SE] / trials;
+    x[0][i] = row.stat[MV_STAT_BIAS2_UNBIASED];
+    x[1][i] = pow(x[0][i] - square, 2);
+    x[2][i] = pow(row.stat[MV_STAT_BIAS2_SE], 2);
+    x[3][i] = row.stat[MV_STAT_VARIANCE];
+    x[4][i] = pow(row.stat[MV_STAT_VARIANCE_SE], 2);
+    x[5][i] = pow(x[3][i] - theory.variance, 2);
     out.covered += (row.stat[MV_STAT_BIAS2_LOW] <= square && square <= row.stat[MV_STAT_BIAS2_HIGH]) / (double)trials;
     out.cosine_covered +=
         (row.stat[MV_STAT_COSINE_LOW] <= cosine + 1e-12 && cosine - 1e-12 <= row.stat[MV_STAT_COSINE_HIGH]) /
         (double)trials;
   }
-  out.spread = mv_deviation(unbiased, trials);
-  out.unbiased_error = out.spread / sqrt(trials);
-  out.variance_spread = mv_deviation(variance, trials);
-  out.se = sqrt(out.se);
-  out.variance_se = sqrt(out.variance_se);
-  free(unbiased);
-  free(variance);
+  struct mean *mean[6] = {&out.unbiased, &out.square_error, &out.se2,
+                          &out.variance, &out.variance2,    &out.variance_error};
+  for (int k = 0; k < 6; k++) {
+    *mean[k] = mean_of(x[k], trials);
+    free(x[k]);
+  }
   mv_groups_free(&g);
   mv_groups_free(&r);
   gsl_rng_free(rng);
   return out;
 }
 
+/* Within 4 standard errors, and a relative slack for what theory leaves out. */
+static void agree(const char *what, struct mean got, double theory, double slack)
+{
+  print_message("  %s: %.4g +- %.1g, theory %.4g\n", what, got.value, got.error, theory);
+  if (!(fabs(got.value - theory) <= 4 * got.error + slack * theory))
+    fail_msg("%s: %.6g +- %.2g, theory %.6g", what, got.value, got.error, theory);
+}
+
 static void test_bias(void **state)
 {
   (void)state;
   enum { TRIALS = 1500 };
-  const double stretches[] = {1, 4};
+  /* The bootstrap estimates V from as few as SMALL groups: E V^2 is larger than its truth by the factor 1 + 2 / (SMALL -
+   * 1). */
+  const double stretches[] = {1, 4}, bootstrap = 2.0 / (SMALL - 1);
   for (int k = 0; k < 2; k++)
     for (int bias = 0; bias <= 4; bias += bias == 1 ? 3 : 1) { /* 0, 1, 4 standard errors */
       struct truth truth = make_truth(bias, stretches[k]);
+      struct theory theory = make_theory(&truth);
       struct study s = run_study(bias, stretches[k], TRIALS);
       double least = 0.93 - 3 * sqrt(0.93 * 0.07 / TRIALS);
-      print_message("bias %d se, stretch %g: unbiased %.3g +- %.1g of noise (truth %.3g); se %.3g (spread %.3g); "
-                    "covered %.3f, cosine %.3f; variance %.4g, se %.3g (spread %.3g)\n",
-                    bias, stretches[k], s.unbiased / truth.noise, s.unbiased_error / truth.noise,
-                    truth.distance * truth.distance / truth.noise, s.se / truth.noise, s.spread / truth.noise,
-                    s.covered, s.cosine_covered, s.variance, s.variance_se, s.variance_spread);
-      assert_true(fabs(s.unbiased - truth.distance * truth.distance) < 4 * s.unbiased_error);
-      near(s.se, s.spread, 0.35);
-      near(s.variance_se, s.variance_spread, 0.15);
+      print_message("bias %d se, stretch %g: covered %.3f, cosine %.3f\n", bias, stretches[k], s.covered,
+                    s.cosine_covered);
+      agree("unbiased squared bias", s.unbiased, truth.distance * truth.distance, 0);
+      agree("its variance", s.square_error, theory.square, 0);
+      agree("its squared standard error", s.se2, theory.reported, bootstrap);
+      agree("variance", s.variance, theory.variance, 0);
+      agree("its variance", s.variance_error, theory.variance2, 0);
+      agree("its squared standard error", s.variance2, theory.variance2, bootstrap);
       assert_true(s.covered >= least);
       assert_true(s.cosine_covered >= least);
       if (bias == 4) /* away from the boundary intervals are not too wide either */

@@ -1,14 +1,14 @@
 /* test_bandit.c - on the bandit, three roads to the same gradient: reference, plain T = N with lambda = 1, and finite
- * differences.
+ * differences; and what the members of a pair share, in closed form.
  *
- * They must agree within combined standard errors; the same test, with the same samples, must reject the naive estimate
+ * The three roads must agree within combined standard errors; the same test, with the same samples, must reject the naive estimate
  * (lambda = 0) at 10 sigma, or it would have no power. N = 30 and cutoff 4 of the short study of Vuorio et al. 2022 at
  * eta = (0, 0), where the naive bias is large. fd runs with Gumbel coupling and eps 0.2, whose O(eps^2) bias is far
  * below its standard error.
  */
 #include <stdio.h>
 
-#include "harness.h"
+#include "sampled.h"
 
 struct estimate {
   double mean[2], se[2];
@@ -77,8 +77,49 @@ static void three_roads(void **state)
   rig_free(&reference), rig_free(&backprop), rig_free(&fd);
 }
 
+/* One inner step from the uniform policy over two arms: eta has no say, so F+ and F- have one law, and E (F+ - F-)^2
+ * follows from what they share. B choices, arm means mu_k iid with variance v, rewards with noise of variance s^2:
+ *   F = sum_k (n_k / B) mu_k + noise:   E Var(F | mu) = v / (2 B) + s^2 / B,   Var E(F | mu) = v / 2.
+ * Same choices of other instances: sum_k (n_k / B)(mu_k - mu'_k), E sum_k (n_k / B)^2 = (1 + 1 / B) / 2.
+ * es: g_j = (F+ - F-) z_j / (2 sigma) has mean 0 and variance E (F+ - F-)^2 / (4 sigma^2). */
+static void members_share(void **state)
+{
+  (void)state;
+  const double low = -1, high = 1, noise = 0.5, B = 4, sigma = 0.1, eta[] = {0, 0};
+  const double mean = (exp(high) - exp(low)) / (high - low);
+  const double v = (exp(2 * high) - exp(2 * low)) / (2 * (high - low)) - mean * mean, s2 = noise * noise;
+  const struct {
+    const char *shared[6];
+    double square;
+  } row[] = {{{NULL}, v + v / B + 2 * s2 / B},           {{"task", NULL}, v / B + 2 * s2 / B},
+             {{"task", "action", NULL}, 2 * s2 / B},     {{"task", "reward", NULL}, v / B},
+             {{"action", NULL}, v + v / B + 2 * s2 / B}, {{"action", "reward", NULL}, v + v / B},
+             {{"task", "action", "reward", NULL}, 0}};
+  for (size_t k = 0; k < sizeof row / sizeof *row; k++) {
+    struct rig r;
+    rig_make(&r, mv_kernel_best(), "bandit", "es", 1);
+    *(int64_t *)rig_task_setting(&r, "arms") = 2;
+    *(int64_t *)rig_task_setting(&r, "batch") = (int64_t)B;
+    *(int64_t *)rig_task_setting(&r, "cutoff") = 1;
+    *(double *)rig_task_setting(&r, "noise_std") = noise;
+    *(double *)rig_task_setting(&r, "log_mean_min") = low;
+    *(double *)rig_task_setting(&r, "log_mean_max") = high;
+    r.problem.shape = r.problem.task->shape(r.task_settings);
+    *(double *)rig_setting(&r, "sigma") = sigma;
+    rig_choose(&r, "noise_shared", row[k].shared);
+    rig_ready(&r);
+    struct sampled s = sampled_make(&r, eta);
+    for (int64_t j = 0; j < 2; j++) {
+      compare("mean", j, sampled_mean(&s, j), 0);
+      compare("variance", j, sampled_variance(&s, j), row[k].square / (4 * sigma * sigma));
+    }
+    sampled_free(&s);
+    rig_free(&r);
+  }
+}
+
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(three_roads)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(three_roads), cmocka_unit_test(members_share)};
   return cmocka_run_group_tests_name("bandit", tests, NULL, NULL);
 }

@@ -21,7 +21,6 @@ same() {
 for np in 1 2 3 4; do
   check "$np ranks: same digest" same "np$np" mpirun -np $np "$metavar"
 done
-unit() { local n=$1; shift; same "unit$n" "$@"; }
 with_unit() { # a unit size is no part of the result
   sed "s/^block: 50/block: 50\nunit: $1/" "$job" >"$scratch/unit$1.yaml"
   (job=$scratch/unit$1.yaml; same "unit$1" mpirun -np 2 "$metavar")
@@ -39,5 +38,13 @@ if [ -x "$top/build-clang/metavar" ]; then
 else
   echo "not ok clang build is there"
 fi
+
+# the same for Gumbel coupling: one rank, three ranks, scalar, clang
+job=$top/tests/digest_gumbel.yaml
+expected=$(digest_of gumbel "$metavar")
+check "gumbel: one rank finishes with a digest" [ ${#expected} -eq 32 ]
+check "gumbel: 3 ranks, same digest" same gumbel3 mpirun -np 3 "$metavar"
+check "gumbel: scalar kernel, same digest" same gumbel1 env METAVAR_ISA=scalar "$metavar"
+check "gumbel: clang build, same digest" same gumbelc "$top/build-clang/metavar"
 check "verbatim and resolved job are kept" test -s "$scratch/np2/job.yaml" -a -s "$scratch/np2/resolved.yaml"
 check "xarray opens every group with named dimensions" /usr/bin/python3 "$top/tests/check_xarray.py" "$scratch/np2/results.h5"

@@ -13,7 +13,13 @@
 #define TREE_PAIRS     21
 #define TREE_HISTORIES (TREE_PAIRS * TREE_PAIRS * TREE_PAIRS * TREE_PAIRS) /* of one instance */
 #define TREE_ALL       (2 * TREE_HISTORIES)
-#define TREE_PASSES 6 /* T of 2, 3, 4 have 3, 2, 1 window starts: 6 passes give each T each of its starts equally often */
+#define TREE_PASSES                                                                                                    \
+  6 /* T of 2, 3, 4 have 3, 2, 1 window starts: 6 passes give each T each of its starts equally often */
+
+/* Where the tests stand, and the truncation lengths they ask for. */
+static const double eta0[2] = {0.4, -0.3};
+enum { LENGTHS = 3 };
+static const struct mv_ints lengths = {LENGTHS, {2, 3, TREE_STEPS}};
 
 struct tree {
   int pass;                /* which window start; see TREE_PASSES */

@@ -1,0 +1,179 @@
+/* test_tree_perturb.c - perturbation estimators against the exact answer.
+ *
+ * At a fixed eta the enumeration of tree_bandit (tree.h) gives E F and E F^2 of each task instance, F the mean of R_n
+ * over a random window. Gauss-Hermite quadrature over the directions makes of these the exact mean and variance of es
+ * with independent members; fd and es with common random numbers keep the mean, whatever the coupling.
+ */
+#include <stdio.h>
+
+#include "sampled.h"
+#include "tree.h"
+
+static const double sigma = 0.3;
+enum { VALUES = 2 * LENGTHS };
+
+/* --- enumeration ------------------------------------------------------------------------------------------------- */
+
+struct level {
+  double first[2][LENGTHS], second[2][LENGTHS]; /* E F, E F^2 of each instance */
+};
+
+static struct level level_at(struct rig *r, const double *point)
+{
+  struct level level = {0};
+  struct tree tree;
+  tree_make(&tree);
+  double *eta = tree_eta(r->kernel, point);
+  for (int64_t first = 0; first < TREE_ALL; first += r->kernel->lanes) {
+    struct tree_walk w = tree_run(r, &tree, eta, first);
+    for (int l = 0; l < w.lanes && first + l < TREE_ALL; l++) {
+      double weight = tree_weight(&tree, &w, first + l, l);
+      int instance = tree_instance(first + l);
+      for (int t = 0; t < LENGTHS; t++) {
+        int64_t T = lengths.value[t], starts = TREE_STEPS - T + 1;
+        for (int64_t s = 0; s < starts; s++) {
+          double f = 0;
+          for (int64_t n = s; n < s + T; n++)
+            f += w.reward[n][l] / (double)T;
+          level.first[instance][t] += weight * f / (double)starts;
+          level.second[instance][t] += weight * f * f / (double)starts;
+        }
+      }
+    }
+  }
+  free(eta);
+  return level;
+}
+
+/* Nodes and weights of the 5-point rule for E g(z), z ~ N(0,1): exact for polynomials up to degree 9. */
+static const double node[5] = {-2.8569700138728056, -1.3556261799742659, 0, 1.3556261799742659, 2.8569700138728056};
+static const double node_weight[5] = {0.011257411327720689, 0.22207592200561266, 0.53333333333333333,
+                                      0.22207592200561266, 0.011257411327720689};
+
+/* Of one pair with independent members, given each instance: E g, E g^2; values [T][M]. */
+static struct {
+  double mean[2][VALUES], second[2][VALUES];
+} exact;
+
+static void es_make(struct rig *r, int64_t population)
+{
+  rig_make(r, mv_kernel_best(), "tree_bandit", "es", TREE_STEPS);
+  *(struct mv_ints *)rig_setting(r, "truncation") = lengths;
+  *(double *)rig_setting(r, "sigma") = sigma;
+  *(int64_t *)rig_setting(r, "population") = population;
+}
+
+static int set_up(void **state)
+{
+  (void)state;
+  struct rig r;
+  es_make(&r, 2);
+  rig_ready(&r);
+  struct level level[5][5];
+  for (int a = 0; a < 5; a++)
+    for (int b = 0; b < 5; b++)
+      level[a][b] = level_at(&r, (double[]){eta0[0] + sigma * node[a], eta0[1] + sigma * node[b]});
+  rig_free(&r);
+  for (int a = 0; a < 5; a++)
+    for (int b = 0; b < 5; b++)
+      for (int instance = 0; instance < 2; instance++)
+        for (int i = 0; i < VALUES; i++) {
+          const struct level *plus = &level[a][b], *minus = &level[4 - a][4 - b];
+          double z = (i % 2 ? node[b] : node[a]) / (2 * sigma), weight = node_weight[a] * node_weight[b];
+          double fp = plus->first[instance][i / 2], fm = minus->first[instance][i / 2];
+          exact.mean[instance][i] += weight * (fp - fm) * z;
+          exact.second[instance][i] +=
+              weight * (plus->second[instance][i / 2] - 2 * fp * fm + minus->second[instance][i / 2]) * z * z;
+        }
+  return 0;
+}
+
+static double exact_mean(int i) { return 0.5 * (exact.mean[0][i] + exact.mean[1][i]); }
+
+/* Of the mean over pairs of one instance: between the instances, and within them over the number of pairs. */
+static double exact_variance(int i, int pairs)
+{
+  double between = 0.25 * pow(exact.mean[0][i] - exact.mean[1][i], 2), within = 0;
+  for (int instance = 0; instance < 2; instance++)
+    within += 0.5 * (exact.second[instance][i] - pow(exact.mean[instance][i], 2));
+  return between + within / pairs;
+}
+
+/* --- tests ------------------------------------------------------------------------------------------------------- */
+
+static void es_exact(void **state)
+{
+  (void)state;
+  for (int pairs = 1; pairs <= 2; pairs++) {
+    struct rig r;
+    es_make(&r, 2 * pairs);
+    rig_ready(&r);
+    struct sampled s = sampled_make(&r, eta0);
+    for (int i = 0; i < VALUES; i++) {
+      compare("es mean", i, sampled_mean(&s, i), exact_mean(i));
+      compare("es variance", i, sampled_variance(&s, i), exact_variance(i, pairs));
+    }
+    sampled_free(&s);
+    rig_free(&r);
+  }
+}
+
+/* Common random numbers: coupling changes no mean, and takes more than nine tenths of the variance. */
+static void es_common_random_numbers(void **state)
+{
+  (void)state;
+  for (int sampler = MV_INVERSE_CDF; sampler <= MV_GUMBEL; sampler++) {
+    struct rig r;
+    es_make(&r, 2);
+    r.problem.sampler = sampler;
+    rig_choose(&r, "noise_shared", (const char *const[]){"task", "action", "reward", "window", NULL});
+    rig_ready(&r);
+    struct sampled s = sampled_make(&r, eta0);
+    for (int i = 0; i < VALUES; i++) {
+      compare("es mean, common noise", i, sampled_mean(&s, i), exact_mean(i));
+      struct figure v = sampled_variance(&s, i);
+      print_message("%s, T = %d, eta_%d: variance %.4f (%.4f), independent %.4f\n", mv_sampler_names[sampler],
+                    (int)lengths.value[i / 2], i % 2, v.value, v.se, exact_variance(i, 1));
+      assert_true(v.value + 10 * v.se < exact_variance(i, 1) / 10);
+    }
+    sampled_free(&s);
+    rig_free(&r);
+  }
+}
+
+/* fd with coupled noise: the exact mean is the difference quotient of the enumerated objectives. */
+static void fd_exact(void **state)
+{
+  (void)state;
+  const double eps = 0.5;
+  struct rig r[2];
+  for (int sampler = MV_INVERSE_CDF; sampler <= MV_GUMBEL; sampler++) {
+    rig_make(&r[sampler], mv_kernel_best(), "tree_bandit", "fd", TREE_STEPS);
+    r[sampler].problem.sampler = sampler;
+    *(struct mv_ints *)rig_setting(&r[sampler], "truncation") = lengths;
+    *(double *)rig_setting(&r[sampler], "eps") = eps;
+    rig_ready(&r[sampler]);
+  }
+  double quotient[VALUES];
+  for (int j = 0; j < 2; j++) {
+    double d[2] = {j == 0 ? eps / 2 : 0, j == 1 ? eps / 2 : 0};
+    struct level plus = level_at(r, (double[]){eta0[0] + d[0], eta0[1] + d[1]});
+    struct level minus = level_at(r, (double[]){eta0[0] - d[0], eta0[1] - d[1]});
+    for (int t = 0; t < LENGTHS; t++)
+      quotient[2 * t + j] = 0.5 * (plus.first[0][t] - minus.first[0][t] + plus.first[1][t] - minus.first[1][t]) / eps;
+  }
+  for (int sampler = MV_INVERSE_CDF; sampler <= MV_GUMBEL; sampler++) {
+    struct sampled s = sampled_make(&r[sampler], eta0);
+    for (int i = 0; i < VALUES; i++)
+      compare("fd mean", i, sampled_mean(&s, i), quotient[i]);
+    sampled_free(&s);
+    rig_free(&r[sampler]);
+  }
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {cmocka_unit_test(es_exact), cmocka_unit_test(es_common_random_numbers),
+                                     cmocka_unit_test(fd_exact)};
+  return cmocka_run_group_tests_name("perturbations of tree_bandit against enumeration", tests, set_up, NULL);
+}
