@@ -97,7 +97,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmetavar.a
 PACKAGES := build-essential pkg-config git openmpi-bin libopenmpi-dev libhdf5-dev libgsl-dev libyaml-dev \
             libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev python3 python3-matplotlib
 TEST_PACKAGES := $(PACKAGES) libcmocka-dev clang clang-format binutils python3-h5py python3-xarray python3-h5netcdf
-.PHONY: deps deps-test tests test demo bench clean help
+.PHONY: fuzz print-libs deps deps-test tests test demo bench clean help
 # Installs the Debian packages that are missing; says which; does nothing when all are there.
 deps:
 	@tests/deps.sh $(PACKAGES)
@@ -123,13 +123,35 @@ demo:
 tests: $(BUILD)/metavar $(TESTS)
 test: deps-test
 	@tests/run.sh
+# About 25 minutes on two cores. SEED=N repeats the random choices of a run that printed it.
+.PHONY: torture
+torture: all
+	@failed=0; for driver in kills diskfull mutants; do \
+	  /usr/bin/python3 tests/torture/$$driver.py --metavar $(BUILD)/metavar $(SEED:%=--seed %) || failed=1; done; exit $$failed
+
+# The batch scripts against a real SLURM of three nodes, private to the test; needs root.
+SLURM_PACKAGES := $(PACKAGES) slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge iproute2 procps shellcheck
+.PHONY: test-slurm
+test-slurm:
+	@tests/deps.sh $(SLURM_PACKAGES)
+	@$(MAKE) --no-print-directory -s -j$(RANKS) all
+	@METAVAR=$(abspath $(BUILD))/metavar tests/slurm/test_slurm.sh
+$(BUILD)/src/commands/sbatch.o: slurm/metavar.sbatch # is part of the program
+
+fuzz:
+	@tests/fuzz/run.sh $(FUZZ_SECONDS)
+print-libs:
+	@echo $(LIBS)
 
 clean:
 	rm -rf build build-*
 help:
 	@echo 'make demo      install what is missing, build, run a reduced study on all cores, analyse, draw'
 	@echo 'make test      install what is missing, build with gcc, clang and sanitizers, run every test'
+	@echo 'make test-slurm  the batch scripts against a private SLURM: limits, signals, preemption, requeueing (root)'
+	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
+	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader, FUZZ_SECONDS=600'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

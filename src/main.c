@@ -6,12 +6,14 @@
 
 #include "metavar/comm.h"
 #include "metavar/command.h"
+#include "metavar/sandbox.h"
 #include "metavar/text.h"
 #include "metavar/version.h"
 
 static const struct mv_command *const commands[] = {
     &mv_command_run,      &mv_command_plan,  &mv_command_status,  &mv_command_list,
     &mv_command_describe, &mv_command_check, &mv_command_analyze, &mv_command_plot,
+    &mv_command_sbatch,   &mv_command_stop,  &mv_command_verify,  &mv_command_replay,
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -24,6 +26,17 @@ static void print_help(FILE *out)
     mv_text_wrap(out, fprintf(out, "  %-9s ", commands[i]->name), 12, commands[i]->summary);
   }
   fprintf(out, "\nmetavar VERB --help tells more; metavar --version says what this binary is.\n");
+}
+
+struct call {
+  const struct mv_command *command;
+  const struct mv_args *args;
+};
+
+static int run_guarded(const void *argument)
+{
+  const struct call *call = argument;
+  return call->command->run(call->args);
 }
 
 static int dispatch(int argc, char **argv)
@@ -42,7 +55,8 @@ static int dispatch(int argc, char **argv)
       int exit_code;
       struct mv_args *args = mv_args_parse(commands[i], argc - 1, argv + 1, &exit_code);
       if (args) {
-        exit_code = commands[i]->run(args);
+        exit_code = commands[i]->reads ? mv_sandbox_run(verb, run_guarded, &(struct call){commands[i], args})
+                                       : commands[i]->run(args);
         mv_args_free(args);
       }
       return exit_code;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -25,6 +26,21 @@ void mv_store_say(const char *format, ...)
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   fprintf(stderr, "metavar: %s\n", text);
+}
+
+bool mv_error_is_room(int error) { return error == ENOSPC || error == EDQUOT; }
+
+void mv_store_say_unwritten(const char *path, const char *name, size_t bytes)
+{
+  int error = errno;
+  struct statvfs disk;
+  bool full = mv_error_is_room(error);
+  char room[96] = "";
+  if (full && statvfs(path, &disk) == 0)
+    snprintf(room, sizeof room, " (it needs %zu bytes, %lld are free)", bytes,
+             (long long)disk.f_bavail * (long long)disk.f_frsize);
+  mv_store_say("%s/%s: cannot be written: %s%s; what was committed before is safe: %s and run the same command again",
+               path, name, strerror(error), room, full ? "make room" : "mend that");
 }
 
 /* Never waits for a FIFO or a device. */
@@ -95,7 +111,15 @@ char *mv_file_read(int directory, const char *name, size_t *size)
   return text;
 }
 
-bool mv_file_append(int fd, const void *bytes, size_t size) { return write_fully(fd, bytes, size) && fsync(fd) == 0; }
+bool mv_file_append(int fd, const char *name, const void *bytes, size_t size)
+{
+  mv_kill_half(fd, bytes, size, name);
+  bool fine = write_fully(fd, bytes, size);
+  mv_kill_here(name, "written");
+  fine = fine && fsync(fd) == 0;
+  mv_kill_here(name, "synced");
+  return fine;
+}
 
 static bool sync_name(int directory, const char *name, int flags)
 {
@@ -108,23 +132,41 @@ static bool sync_name(int directory, const char *name, int flags)
   return fine;
 }
 
+/* The folder that holds the name. */
+static bool sync_folder(int directory, const char *name)
+{
+  char folder[256];
+  const char *slash = strrchr(name, '/');
+  snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - name) : 1, slash ? name : ".");
+  return sync_name(directory, folder, O_DIRECTORY);
+}
+
 bool mv_file_publish(int directory, const char *temporary, const char *name)
 {
-  if (!sync_name(directory, temporary, 0) || renameat(directory, temporary, directory, name) != 0) {
+  mv_kill_here(name, "written");
+  bool fine = sync_name(directory, temporary, 0);
+  mv_kill_here(name, "synced");
+  if (!fine || renameat(directory, temporary, directory, name) != 0) {
     int error = errno;
     unlinkat(directory, temporary, 0);
     errno = error;
     return false;
   }
-  return sync_name(directory, ".", O_DIRECTORY);
+  mv_kill_here(name, "renamed");
+  fine = sync_folder(directory, name);
+  mv_kill_here(name, "durable");
+  return fine;
 }
 
-/* Writes name.part, opened with these flags too. */
-static bool write_part(int directory, const char *temporary, int flags, const void *bytes, size_t size)
+/* Writes the temporary file of a name, opened with these flags too. */
+static bool write_part(int directory, const char *name, const char *temporary, int flags, const void *bytes,
+                       size_t size)
 {
   int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, 0666);
   if (fd < 0)
     return false;
+  mv_kill_here(name, "begun");
+  mv_kill_half(fd, bytes, size, name);
   bool fine = write_fully(fd, bytes, size);
   int error = errno;
   if (close(fd) != 0 && fine) {
@@ -142,7 +184,7 @@ bool mv_file_write(int directory, const char *name, const void *bytes, size_t si
 {
   char temporary[256];
   snprintf(temporary, sizeof temporary, "%s.part", name);
-  return write_part(directory, temporary, O_TRUNC, bytes, size) && mv_file_publish(directory, temporary, name);
+  return write_part(directory, name, temporary, O_TRUNC, bytes, size) && mv_file_publish(directory, temporary, name);
 }
 
 /* Whoever makes the temporary file owns both names until the rename, so looking is enough. */
@@ -151,7 +193,7 @@ bool mv_file_create(int directory, const char *name, const void *bytes, size_t s
   char temporary[256];
   struct stat info;
   snprintf(temporary, sizeof temporary, "%s.part", name);
-  if (!write_part(directory, temporary, O_EXCL, bytes, size))
+  if (!write_part(directory, name, temporary, O_EXCL, bytes, size))
     return false;
   if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
     return mv_file_publish(directory, temporary, name);

@@ -37,7 +37,7 @@ static struct mv_schema *schema_of_run(int run, const struct mv_plan *plan, cons
   int attempts;
   char **attempt = read_attempts(run, &attempts), **line = mv_memory_take((size_t)shards, sizeof *line);
   for (int64_t s = 0; s < shards; s++) {
-    line[s] = mv_manifest_line(&manifest->shard[s], manifest->unit + manifest->shard[s].first_unit);
+    line[s] = mv_manifest_line(&manifest->shard[s], manifest->written + manifest->shard[s].first_unit);
     line[s][strlen(line[s]) - 1] = 0;
   }
   char *resolved = mv_job_canonical(plan->job, false);
@@ -74,9 +74,9 @@ struct copy {
   const struct mv_plan *plan;
   const struct mv_schema *schema;
   struct mv_ranges done;
-  int64_t results, shard;     /* open files */
-  int64_t number;             /* of the unit in the shard */
-  const struct mv_unit *unit; /* the same */
+  int64_t results, shard; /* open files */
+  int64_t number;         /* of the unit in the shard */
+  struct mv_unit unit;    /* the same, all that the shard has of it */
   enum fate fate;
   void *rows;
 };
@@ -84,7 +84,7 @@ struct copy {
 static enum fate copy_rows(struct copy *copy, const struct mv_dataset *row, const struct mv_unit *part)
 {
   int64_t unit_first, unit_count, first, count;
-  mv_dataset_rows(copy->plan, copy->unit, &unit_first, &unit_count);
+  mv_dataset_rows(copy->plan, &copy->unit, &unit_first, &unit_count);
   mv_dataset_rows(copy->plan, part, &first, &count);
   size_t row_elements = (size_t)(mv_dataset_elements(row) / (row->dims[0] * row->dims[1]));
   copy->rows = mv_memory_grow(copy->rows, (size_t)count * row_elements, mv_type_bytes(row->type));
@@ -104,11 +104,13 @@ static void copy_part(void *self, const struct mv_unit *part)
       copy->fate = copy_rows(copy, &copy->schema->dataset[k], part);
 }
 
-static void copy_unit(struct copy *copy, int64_t number, const struct mv_unit *unit)
+static void copy_unit(struct copy *copy, int64_t number, const struct mv_unit *unit, const struct mv_unit *written)
 {
+  if (unit->count == 0)
+    return;
   copy->number = number;
-  copy->unit = unit;
-  if (!mv_shard_holds(copy->shard, number, unit))
+  copy->unit = (struct mv_unit){unit->cell, written->first, written->count};
+  if (!mv_shard_holds(copy->shard, number, written))
     copy->fate = SHARD_FOREIGN;
   mv_ranges_gaps(&copy->done, unit, copy_part, copy);
   mv_ranges_add(&copy->done, unit);
@@ -127,7 +129,7 @@ static bool shard_is_needed(const struct mv_ranges *done, const struct mv_shard 
 
 /* Exit code; a failure of results.h5 is told by the caller. */
 static int copy_shard(struct copy *copy, int run, const char *path, const struct mv_shard *shard,
-                      const struct mv_unit *units)
+                      const struct mv_unit *units, const struct mv_unit *written)
 {
   char name[4096];
   snprintf(name, sizeof name, "%s/shards/%s", path, shard->name);
@@ -139,7 +141,7 @@ static int copy_shard(struct copy *copy, int run, const char *path, const struct
   copy->shard = mv_shard_open(name);
   copy->fate = copy->shard >= 0 ? COPIED : SHARD_BAD;
   for (int64_t u = 0; u < shard->units && copy->fate == COPIED; u++)
-    copy_unit(copy, u, &units[u]);
+    copy_unit(copy, u, &units[u], &written[u]);
   if (copy->shard >= 0)
     mv_hdf5_close(copy->shard);
   if (copy->fate == SHARD_FOREIGN || copy->fate == SHARD_BAD)
@@ -153,11 +155,14 @@ static int write_results(const char *to, int run, const char *path, const struct
                          const struct mv_schema *schema, const struct mv_manifest *manifest)
 {
   struct copy copy = {.plan = plan, .schema = schema, .results = mv_results_create(to, plan->job, schema)};
+  mv_kill_here("results.h5", "begun");
   int code = copy.results >= 0 ? MV_EXIT_OK : MV_EXIT_IO;
   for (int64_t s = 0; s < manifest->shards && code == MV_EXIT_OK; s++) {
     const struct mv_unit *units = manifest->unit + manifest->shard[s].first_unit;
     if (shard_is_needed(&copy.done, &manifest->shard[s], units))
-      code = copy_shard(&copy, run, path, &manifest->shard[s], units);
+      code =
+          copy_shard(&copy, run, path, &manifest->shard[s], units, manifest->written + manifest->shard[s].first_unit);
+    mv_kill_here("results.h5", "half");
   }
   if (copy.results >= 0 && !mv_hdf5_close(copy.results) && code == MV_EXIT_OK)
     code = MV_EXIT_IO;

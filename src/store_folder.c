@@ -2,6 +2,7 @@
  *
  *   RUN/job.yaml        the job file, verbatim
  *   RUN/resolved.yaml   the job with every default; its presence makes RUN a run
+ *   RUN/resolved-001.yaml, results-001.h5, ...  those of the jobs that it was extended from
  *   RUN/shards/         immutable HDF5 files
  *   RUN/manifest.jsonl  the shards that count
  *   RUN/attempts/       one file for each start
@@ -20,6 +21,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "metavar/memory.h"
+
 static const char readme[] =
     "A run of metavar.\n"
     "\n"
@@ -27,43 +30,13 @@ static const char readme[] =
     "                python: xarray.open_dataset(\"results.h5\", engine=\"h5netcdf\", group=\"...\")\n"
     "job.yaml        the job file as it was given\n"
     "resolved.yaml   the same with every default filled in\n"
+    "resolved-001.yaml, results-001.h5, ...  the job before it was extended, and its results if there were any\n"
     "shards/         finished pieces of the results, never changed\n"
     "manifest.jsonl  the shards that count, with their digests\n"
     "attempts/       who computed, where and when\n"
     "run.lock        held by the process that works on the run; says which\n"
     "\n"
     "A run that was interrupted goes on when the same command is given again.\n";
-
-/* Next line that matters for identity: not `unit`, which changes no result. Length without newline; -1 at the end. */
-static int next_line(const char **text, const char **line)
-{
-  while (**text) {
-    *line = *text;
-    size_t length = strcspn(*text, "\n");
-    *text += length + ((*text)[length] == '\n');
-    if (strncmp(*line, "unit:", 5) != 0)
-      return (int)length;
-  }
-  *line = "(nothing)";
-  return -1;
-}
-
-/* True if both texts are one job; else says where they part. */
-static bool same_job(const char *path, const char *there, const char *here)
-{
-  for (;;) {
-    const char *a, *b;
-    int m = next_line(&there, &a), n = next_line(&here, &b);
-    if (m < 0 && n < 0)
-      return true;
-    if (m == n && memcmp(a, b, (size_t)n) == 0)
-      continue;
-    mv_store_say("%s holds another job; nothing was touched. First difference:\n  there: %.*s\n  here:  %.*s\n"
-                 "Choose another directory, or run the job in %s/job.yaml",
-                 path, m < 0 ? 9 : m, a, n < 0 ? 9 : n, b, path);
-    return false;
-  }
-}
 
 enum folder { FOLDER_NEW, FOLDER_RUN, FOLDER_LOST, FOLDER_FOREIGN };
 
@@ -94,26 +67,54 @@ static enum folder folder_kind(int run)
   return kind;
 }
 
-static bool make_folder(int run, const char *name) { return mkdirat(run, name, 0777) == 0 || errno == EEXIST; }
-
-static bool fill_folder(int run, const char *text, const char *canonical)
+static bool make_folder(int run, const char *name)
 {
-  int manifest = -1;
-  bool fine = make_folder(run, "shards") && make_folder(run, "attempts") &&
-              mv_file_write(run, "README.txt", readme, strlen(readme)) &&
-              mv_file_write(run, "job.yaml", text, strlen(text)) &&
-              (manifest = openat(run, "manifest.jsonl", O_WRONLY | O_CREAT | O_CLOEXEC, 0666)) >= 0 &&
-              mv_file_write(run, "resolved.yaml", canonical, strlen(canonical));
-  int error = errno;
-  if (manifest >= 0)
-    close(manifest);
-  errno = error;
+  bool fine = mkdirat(run, name, 0777) == 0 || errno == EEXIST;
+  mv_kill_here(name, "made");
   return fine;
 }
 
-/* Exit code; 0 for a folder of this job and for one to fill. Touches nothing. */
-static int check_folder(int run, const char *path, const char *canonical)
+static bool make_manifest(int run)
 {
+  int fd = openat(run, "manifest.jsonl", O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  mv_kill_here("manifest", "made");
+  return fd >= 0 && close(fd) == 0;
+}
+
+static bool fill_folder(int run, const char *text, const char *canonical)
+{
+  return make_folder(run, "shards") && make_folder(run, "attempts") &&
+         mv_file_write(run, "README.txt", readme, strlen(readme)) &&
+         mv_file_write(run, "job.yaml", text, strlen(text)) && make_manifest(run) &&
+         mv_file_write(run, "resolved.yaml", canonical, strlen(canonical));
+}
+
+/* Whether this job may work in a folder whose resolved.yaml is `there`; *larger: it extends the one there. Exit code. */
+static int check_job(const char *path, const char *there, size_t size, const struct mv_job *job, bool *larger)
+{
+  char name[4200], ours[33], theirs[33];
+  snprintf(name, sizeof name, "%s/resolved.yaml", path);
+  struct mv_job *earlier = mv_job_parse(name, there, size, NULL, 0, job->kernel, stderr);
+  if (!earlier) {
+    mv_store_say("%s: damaged, or of another version of metavar; bring it back from a copy", name);
+    return MV_EXIT_DATA;
+  }
+  int *entry = mv_memory_take((size_t)earlier->entry_count, sizeof *entry);
+  int *point = mv_memory_take((size_t)earlier->points, sizeof *point);
+  mv_job_id(job, ours);
+  mv_job_id(earlier, theirs);
+  *larger = strcmp(ours, theirs) != 0;
+  bool fits = !*larger || mv_job_goes_on(earlier, job, path, entry, point);
+  free(entry);
+  free(point);
+  mv_job_free(earlier);
+  return fits ? MV_EXIT_OK : MV_EXIT_JOB;
+}
+
+/* Exit code; 0 for a folder of this job, for one that it extends, and for one to fill. Touches nothing. */
+static int check_folder(int run, const char *path, const struct mv_job *job, bool *larger)
+{
+  *larger = false;
   switch (folder_kind(run)) {
   case FOLDER_FOREIGN:
     mv_store_say("%s: not empty, and not a run of metavar; choose another directory", path);
@@ -129,14 +130,38 @@ static int check_folder(int run, const char *path, const char *canonical)
   case FOLDER_RUN:
     break;
   }
-  char *there = mv_file_read(run, "resolved.yaml", NULL);
+  size_t size;
+  char *there = mv_file_read(run, "resolved.yaml", &size);
   if (!there) {
     mv_store_say("%s/resolved.yaml: %s", path, strerror(errno));
     return MV_EXIT_IO;
   }
-  bool same = same_job(path, there, canonical);
+  int code = check_job(path, there, size, job, larger);
   free(there);
-  return same ? MV_EXIT_OK : MV_EXIT_JOB;
+  return code;
+}
+
+/* Makes the run one of a larger job. What is there of the earlier one gets other names first, so whenever this is cut
+ * short the folder is still a run of one job or the other, and every line of the manifest finds its job. */
+static bool extend_folder(int run, const char *path, const char *text, const char *canonical)
+{
+  char resolved[64], results[64], *there = mv_file_read(run, "resolved.yaml", NULL);
+  struct stat info;
+  int number = 0;
+  do
+    snprintf(resolved, sizeof resolved, MV_RESOLVED_OLD, ++number);
+  while (fstatat(run, resolved, &info, 0) == 0);
+  snprintf(results, sizeof results, MV_RESULTS_OLD, number);
+  bool fine = there && mv_file_write(run, resolved, there, strlen(there)) &&
+              (renameat(run, "results.h5", run, results) == 0 || errno == ENOENT) &&
+              mv_file_write(run, "job.yaml", text, strlen(text)) &&
+              mv_file_write(run, "resolved.yaml", canonical, strlen(canonical));
+  int error = errno;
+  if (fine)
+    mv_store_say("%s: goes on with a larger job; what is done counts, the job before is kept as %s", path, resolved);
+  free(there);
+  errno = error;
+  return fine;
 }
 
 /* Checked before the lock, so that a folder that is refused stays untouched, and after it, because another process may
@@ -144,14 +169,19 @@ static int check_folder(int run, const char *path, const char *canonical)
 static int take_folder(int run, const char *path, const struct mv_job *job, int *lock)
 {
   char *canonical = mv_job_canonical(job, false);
-  int code = check_folder(run, path, canonical);
+  bool larger;
+  int code = check_folder(run, path, job, &larger);
   if (code == MV_EXIT_OK)
     code = mv_lock_take(run, path, lock);
   if (code == MV_EXIT_OK)
-    code = check_folder(run, path, canonical);
+    code = check_folder(run, path, job, &larger);
+  if (code == MV_EXIT_OK && larger && !extend_folder(run, path, job->text, canonical)) {
+    mv_store_say("%s: cannot be extended: %s; what was committed before is safe", path, strerror(errno));
+    code = MV_EXIT_IO;
+  }
   if (code == MV_EXIT_OK && folder_kind(run) == FOLDER_NEW && !fill_folder(run, job->text, canonical)) {
-    mv_store_say("%s: cannot create the run directory: %s", path, strerror(errno));
-    code = MV_EXIT_CREATE;
+    code = mv_error_is_room(errno) ? MV_EXIT_IO : MV_EXIT_CREATE;
+    mv_store_say_unwritten(path, "resolved.yaml", sizeof readme + strlen(job->text) + strlen(canonical));
   }
   free(canonical);
   return code;
@@ -164,6 +194,7 @@ int mv_folder_open(const char *path, const struct mv_job *job, int *run, int *lo
                  errno == ENOENT ? "; create its parent first" : "");
     return MV_EXIT_CREATE;
   }
+  mv_kill_here("run", "made");
   *run = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (*run < 0) {
     mv_store_say("%s: cannot use it as run directory: %s", path, strerror(errno));

@@ -37,15 +37,31 @@ static void read_holder(int lock, char *out, size_t size)
   out[k] = 0;
 }
 
+bool mv_lock_held(int run, char *holder, size_t size)
+{
+  *holder = 0;
+  int lock = openat(run, "run.lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), failed;
+  if (lock < 0)
+    return false;
+  while ((failed = flock(lock, LOCK_SH | LOCK_NB)) != 0 && errno == EINTR)
+    ;
+  if (failed)
+    read_holder(lock, holder, size);
+  close(lock);
+  return failed;
+}
+
 int mv_lock_take(int run, const char *path, int *lock)
 {
   *lock = openat(run, "run.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
   if (*lock < 0) {
-    mv_store_say("%s/run.lock: %s", path, strerror(errno));
-    return MV_EXIT_CREATE;
+    int code = mv_error_is_room(errno) ? MV_EXIT_IO : MV_EXIT_CREATE;
+    mv_store_say_unwritten(path, "run.lock", 0);
+    return code;
   }
-  int failed;
-  while ((failed = flock(*lock, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR)
+  int failed, patience = 5; /* who only asks whether the lock is held holds it for a moment */
+  while ((failed = flock(*lock, LOCK_EX | LOCK_NB)) != 0 &&
+         (errno == EINTR || (errno == EWOULDBLOCK && patience-- > 0 && usleep(20000) == 0)))
     ;
   if (failed && errno == EWOULDBLOCK) {
     char holder[256];
@@ -59,5 +75,6 @@ int mv_lock_take(int run, const char *path, int *lock)
                  path, strerror(errno));
   else
     sign(*lock);
+  mv_kill_here("run", "locked");
   return MV_EXIT_OK;
 }

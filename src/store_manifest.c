@@ -1,7 +1,7 @@
 /* store_manifest.c - which samples are committed: RUN/manifest.jsonl, one line for each shard.
  *
  *   {"v": 1, "shard": "000001.h5", "bytes": 8391234, "xxh3": "<XXH3-128 of the file>", "nonfinite": 0,
- *    "units": [[cell, first, count], ...], "crc": "<crc32 of the line up to the comma before this key>"}
+ *    "job": "<mv_job_id of the job that numbers the cells>", "units": [[cell, first, count], ...], "crc": "<crc32 of the line up to the comma before this key>"}
  *
  * A line is appended after the shard is durable, so the manifest is the only truth: a shard without a line, a line that
  * is torn, and a line whose shard is gone or changed count as never written. They are told and left where they are;
@@ -28,8 +28,9 @@ char *mv_manifest_line(const struct mv_shard *shard, const struct mv_unit *units
   for (int64_t u = 0; u < shard->units; u++)
     json_array_append_new(
         list, json_pack("[I,I,I]", (json_int_t)units[u].cell, (json_int_t)units[u].first, (json_int_t)units[u].count));
-  json_t *line = json_pack("{s:i,s:s,s:I,s:s,s:I,s:o}", "v", 1, "shard", shard->name, "bytes", (json_int_t)shard->bytes,
-                           "xxh3", shard->xxh3, "nonfinite", (json_int_t)shard->nonfinite, "units", list);
+  json_t *line = json_pack("{s:i,s:s,s:I,s:s,s:I,s:s*,s:o}", "v", 1, "shard", shard->name, "bytes",
+                           (json_int_t)shard->bytes, "xxh3", shard->xxh3, "nonfinite", (json_int_t)shard->nonfinite,
+                           "job", *shard->job ? shard->job : NULL, "units", list);
   char *text = json_dumps(line, JSON_COMPACT);
   json_decref(line);
   size_t length = strlen(text) - 1; /* without the closing brace */
@@ -45,18 +46,23 @@ static void remember_number(struct mv_manifest *manifest, const struct mv_shard 
   manifest->last_number = number > manifest->last_number ? number : manifest->last_number;
 }
 
-void mv_manifest_add(struct mv_manifest *manifest, const struct mv_shard *shard, const struct mv_unit *units)
+void mv_manifest_add(struct mv_manifest *manifest, const struct mv_shard *shard, const struct mv_unit *units,
+                     const struct mv_unit *written)
 {
   manifest->shard = mv_memory_grow(manifest->shard, (size_t)manifest->shards + 1, sizeof *manifest->shard);
   manifest->unit = mv_memory_grow(manifest->unit, (size_t)(manifest->units + shard->units), sizeof *manifest->unit);
   struct mv_shard *added = &manifest->shard[manifest->shards++];
   *added = *shard;
   added->first_unit = manifest->units;
+  manifest->written =
+      mv_memory_grow(manifest->written, (size_t)(manifest->units + shard->units), sizeof *manifest->written);
   memcpy(manifest->unit + manifest->units, units, (size_t)shard->units * sizeof *units);
+  memcpy(manifest->written + manifest->units, written, (size_t)shard->units * sizeof *written);
   manifest->units += shard->units;
   int64_t before = manifest->have.samples;
   for (int64_t u = 0; u < shard->units; u++)
-    mv_ranges_add(&manifest->have, &units[u]);
+    if (units[u].count > 0)
+      mv_ranges_add(&manifest->have, &units[u]);
   if (manifest->have.samples > before)
     manifest->nonfinite += shard->nonfinite;
   remember_number(manifest, shard);
@@ -66,6 +72,7 @@ void mv_manifest_free(struct mv_manifest *manifest)
 {
   free(manifest->shard);
   free(manifest->unit);
+  free(manifest->written);
   mv_ranges_free(&manifest->have);
   *manifest = (struct mv_manifest){0};
 }
@@ -93,13 +100,14 @@ static struct mv_unit *line_parse(const char *line, size_t length, struct mv_sha
   if (!line_crc_fits(line, length))
     return NULL;
   json_t *root = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL), *list = NULL;
-  const char *name = NULL, *digest = NULL;
+  const char *name = NULL, *digest = NULL, *job = "";
   json_int_t version = 0, bytes = 0, nonfinite = 0;
   struct mv_unit *units = NULL;
   *shard = (struct mv_shard){0};
-  if (json_unpack(root, "{s:I,s:s,s:I,s:s,s:I,s:o}", "v", &version, "shard", &name, "bytes", &bytes, "xxh3", &digest,
-                  "nonfinite", &nonfinite, "units", &list) == 0 &&
-      version == 1 && is_shard_name(name) && strlen(digest) == 32 && json_is_array(list)) {
+  if (json_unpack(root, "{s:I,s:s,s:I,s:s,s:I,s?s,s:o}", "v", &version, "shard", &name, "bytes", &bytes, "xxh3",
+                  &digest, "nonfinite", &nonfinite, "job", &job, "units", &list) == 0 &&
+      version == 1 && is_shard_name(name) && strlen(digest) == 32 && strlen(job) <= 32 && json_is_array(list)) {
+    strcpy(shard->job, job);
     strcpy(shard->name, name);
     strcpy(shard->xxh3, digest);
     shard->bytes = bytes;
@@ -143,6 +151,34 @@ const char *mv_shard_fault(int run, const struct mv_shard *shard, bool digest)
   return NULL;
 }
 
+/* The first part of a line: whoever wrote it was killed, and it was never complete. */
+static bool line_is_torn(const char *line, const char *end)
+{
+  static const char start[] = "{\"v\":1,\"shard\":\"";
+  size_t length = (size_t)(end - line), common = length < sizeof start - 1 ? length : sizeof start - 1;
+  return memcmp(line, start, common) == 0 && end[-1] != '}';
+}
+
+/* The line's units in cells of the present job. NULL, or what is wrong. */
+static const char *units_map(const struct mv_ancestry *ancestry, const char *id, const struct mv_plan *plan,
+                             const struct mv_shard *shard, const struct mv_unit *written, struct mv_unit *units)
+{
+  memcpy(units, written, (size_t)shard->units * sizeof *units);
+  if (strcmp(shard->job, id) == 0 || (*shard->job == 0 && ancestry->count == 0))
+    return units_fit(plan, shard, units) ? NULL : "damaged line ignored";
+  for (int k = 0; k < ancestry->count; k++) {
+    const struct mv_ancestor *a = &ancestry->at[k];
+    if (!a->fits || (*shard->job && strcmp(shard->job, a->id) != 0))
+      continue;
+    if (!units_fit(a->plan, shard, written))
+      return "damaged line ignored";
+    for (int64_t u = 0; u < shard->units; u++)
+      units[u] = mv_ancestor_unit(a, plan, &written[u]);
+    return NULL;
+  }
+  return "line ignored, which is of a job that this run no longer knows";
+}
+
 bool mv_manifest_read(int run, const char *path, const struct mv_plan *plan, bool digest, struct mv_manifest *manifest)
 {
   *manifest = (struct mv_manifest){0};
@@ -154,25 +190,36 @@ bool mv_manifest_read(int run, const char *path, const struct mv_plan *plan, boo
   }
   manifest->torn = size > 0 && text[size - 1] != '\n';
   int64_t number = 1;
+  char id[33];
+  mv_job_id(plan->job, id);
+  struct mv_ancestry ancestry = mv_ancestry_read(run, path, plan);
   for (char *line = text, *end; line < text + size; line = end + 1, number++) {
     end = memchr(line, '\n', (size_t)(text + size - line));
     end = end ? end : text + size;
     if (end == line)
       continue;
     struct mv_shard shard;
-    struct mv_unit *units = line_parse(line, (size_t)(end - line), &shard);
-    if (units)
+    struct mv_unit *written = line_parse(line, (size_t)(end - line), &shard);
+    struct mv_unit *units = mv_memory_take(written ? (size_t)shard.units : 0, sizeof *units);
+    if (written)
       remember_number(manifest, &shard);
-    const char *fault = units ? mv_shard_fault(run, &shard, digest) : NULL;
-    if (!units || !units_fit(plan, &shard, units))
-      mv_store_say("%s/manifest.jsonl:%lld: damaged line ignored: what no other line lists counts as missing", path,
-                   (long long)number);
-    else if (fault)
+    const char *fault = written ? mv_shard_fault(run, &shard, digest) : NULL;
+    const char *wrong = written ? units_map(&ancestry, id, plan, &shard, written, units) : "damaged line ignored";
+    manifest->lines++;
+    if (wrong) {
+      mv_store_say("%s/manifest.jsonl:%lld: %s: what no other line lists counts as missing", path, (long long)number,
+                   wrong);
+      ++*(line_is_torn(line, end) ? &manifest->torn_lines : &manifest->damaged_lines);
+    } else if (fault) {
       mv_store_say("%s/shards/%s: %s; ignored: what no other shard holds counts as missing", path, shard.name, fault);
-    else
-      mv_manifest_add(manifest, &shard, units);
+      manifest->damaged_shards++;
+    } else {
+      mv_manifest_add(manifest, &shard, units, written);
+    }
     free(units);
+    free(written);
   }
+  mv_ancestry_free(&ancestry);
   free(text);
   return true;
 }

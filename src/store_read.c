@@ -19,7 +19,9 @@
 #include <unistd.h>
 
 #include "metavar/memory.h"
+#include "metavar/sandbox.h"
 
+#define READ_SECONDS  30 /* of processor time, for opening a file or reading one piece of it, in a sandbox */
 #define SLAB_ELEMENTS (1 << 17)
 
 struct mv_results {
@@ -45,6 +47,7 @@ static hid_t file_open(const char *run_or_file, char path[4096])
   }
   bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   close(fd);
+  mv_sandbox_budget(READ_SECONDS);
   mv_hdf5_start();
   hid_t access = mv_hdf5_access();
   hid_t file = regular ? H5Fopen(path, H5F_ACC_RDONLY, access) : -1;
@@ -60,6 +63,22 @@ static bool link_is_hard(hid_t file, const char *path)
   return H5Lget_info(file, path, &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_HARD;
 }
 
+/* Whether the file is large enough to hold what the dataset says it has; deflate, which we never use, shrinks by 1032 at most. */
+static bool size_is_possible(hid_t file, hid_t dataset, hid_t creation)
+{
+  hsize_t bytes = 0;
+  hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
+  hssize_t elements = H5Sget_simple_extent_npoints(space);
+  size_t element = H5Tget_size(type);
+  bool fine = H5Fget_filesize(file, &bytes) >= 0 && elements >= 0 && element > 0;
+  if (H5Pget_nfilters(creation) > 1)
+    bytes *= 1032;
+  fine = fine && (hsize_t)elements <= bytes / element;
+  H5Sclose(space);
+  H5Tclose(type);
+  return fine;
+}
+
 /* A dataset whose data lie in this file. */
 static hid_t dataset_open(hid_t file, const char *group, const char *name)
 {
@@ -69,8 +88,8 @@ static hid_t dataset_open(hid_t file, const char *group, const char *name)
     return -1;
   hid_t dataset = H5Dopen2(file, path, H5P_DEFAULT);
   hid_t creation = H5Dget_create_plist(dataset);
-  bool own =
-      dataset >= 0 && creation >= 0 && H5Pget_external_count(creation) == 0 && H5Pget_layout(creation) != H5D_VIRTUAL;
+  bool own = dataset >= 0 && creation >= 0 && H5Pget_external_count(creation) == 0 &&
+             H5Pget_layout(creation) != H5D_VIRTUAL && size_is_possible(file, dataset, creation);
   H5Pclose(creation);
   if (own)
     return dataset;
@@ -123,8 +142,10 @@ static bool box_read(hid_t dataset, hid_t type, int rank, const hsize_t *start, 
 {
   hid_t file_space = H5Dget_space(dataset);
   hid_t memory_space = rank ? H5Screate_simple(rank, count, NULL) : H5Screate(H5S_SCALAR);
+  mv_sandbox_budget(READ_SECONDS);
   bool fine = (rank == 0 || H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0) &&
               H5Dread(dataset, type, memory_space, file_space, H5P_DEFAULT, out) >= 0;
+  mv_sandbox_budget(0);
   H5Sclose(memory_space);
   H5Sclose(file_space);
   return fine;
@@ -179,6 +200,7 @@ struct mv_results *mv_results_open(const char *run_or_file, int *exit_code)
     results->plan = mv_plan_make(results->job);
     results->schema = mv_schema_make(results->plan);
     if (schema_fits(results)) {
+      mv_sandbox_budget(0);
       *exit_code = MV_EXIT_OK;
       return results;
     }
@@ -201,6 +223,7 @@ void mv_results_close(struct mv_results *results)
 
 const struct mv_job *mv_results_job(const struct mv_results *results) { return results->job; }
 const struct mv_plan *mv_results_plan(const struct mv_results *results) { return results->plan; }
+const struct mv_schema *mv_results_schema(const struct mv_results *results) { return results->schema; }
 
 /* --- contents -------------------------------------------------------------------------------------------- */
 
@@ -227,6 +250,23 @@ bool mv_results_read(const struct mv_results *results, int cell, enum mv_part pa
   }
   return false;
 }
+
+bool mv_results_rows(const struct mv_results *results, const struct mv_dataset *row, int64_t first, int64_t count,
+                     void *out)
+{
+  hsize_t start[MV_RANK_MAX] = {(hsize_t)first}, box[MV_RANK_MAX] = {(hsize_t)count};
+  for (int d = 1; d < row->rank; d++)
+    box[d] = (hsize_t)row->dims[d];
+  hid_t dataset = dataset_open(results->file, row->group, row->name), type = memory_type(dataset);
+  bool fine = box_read(dataset, type, row->rank, start, box, out);
+  H5Tclose(type);
+  H5Dclose(dataset);
+  if (!fine)
+    mv_store_say("%s: damaged: %s/%s cannot be read", results->path, row->group, row->name);
+  return fine;
+}
+
+void mv_results_free_text(char *text) { H5free_memory(text); }
 
 /* --- shards ---------------------------------------------------------------------------------------------- */
 

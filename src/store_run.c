@@ -14,8 +14,9 @@
 #include "metavar/clock.h"
 #include "metavar/memory.h"
 
+#define LOOK_SECONDS   0.5       /* between looks for a request to stop */
 #define COMMIT_BYTES   (8 << 20) /* commit when this much has gathered, */
-#define COMMIT_SECONDS 10.0      /* or the oldest result has waited this long */
+#define COMMIT_SECONDS 10.0      /* or the oldest result has waited this long; METAVAR_COMMIT_SECONDS overrides */
 
 struct mv_store {
   char path[4000];
@@ -28,6 +29,9 @@ struct mv_store {
   int pending_count;
   size_t pending_bytes;
   double waiting_since; /* the oldest of them */
+  double looked;        /* for a request to stop */
+  double patience;      /* seconds that it may wait */
+  bool failed;          /* a commit did, and told why */
 };
 
 static int open_manifest(struct mv_store *store)
@@ -46,16 +50,33 @@ static int open_manifest(struct mv_store *store)
   return MV_EXIT_OK;
 }
 
+/* How long a result may wait. Exit code, a wrong value told. */
+static int read_patience(double *seconds)
+{
+  const char *text = getenv("METAVAR_COMMIT_SECONDS");
+  char *end = "";
+  *seconds = text ? strtod(text, &end) : COMMIT_SECONDS;
+  if (*end == 0 && *seconds >= 0 && (!text || *text))
+    return MV_EXIT_OK;
+  mv_store_say("METAVAR_COMMIT_SECONDS=%s: must be a number of seconds, 0 or more", text);
+  return MV_EXIT_USAGE;
+}
+
 struct mv_store *mv_store_open(const char *run, const struct mv_plan *plan, int *exit_code)
 {
   struct mv_store *store = mv_memory_take(1, sizeof *store);
   store->run = store->lock = store->manifest_fd = -1;
   store->plan = plan;
   size_t length = strlen(run);
+  *exit_code = mv_kill_start();
+  if (*exit_code == MV_EXIT_OK)
+    *exit_code = read_patience(&store->patience);
   while (length > 1 && run[length - 1] == '/')
     length--;
   const char *taken = mv_schema_refuses(plan->job);
-  if (length == 0 || length >= sizeof store->path - 64) {
+  if (*exit_code != MV_EXIT_OK) {
+    ; /* told */
+  } else if (length == 0 || length >= sizeof store->path - 64) {
     mv_store_say("the run directory's name is %s", length ? "too long" : "empty");
     *exit_code = MV_EXIT_CREATE;
   } else if (taken) {
@@ -64,8 +85,10 @@ struct mv_store *mv_store_open(const char *run, const struct mv_plan *plan, int 
   } else {
     memcpy(store->path, run, length);
     *exit_code = mv_folder_open(store->path, plan->job, &store->run, &store->lock);
-    if (*exit_code == MV_EXIT_OK)
+    if (*exit_code == MV_EXIT_OK) {
+      mv_stop_clear(store->run); /* meant for an earlier process */
       *exit_code = open_manifest(store);
+    }
   }
   if (*exit_code != MV_EXIT_OK) {
     mv_store_close(store);
@@ -82,6 +105,8 @@ void mv_store_close(struct mv_store *store)
   for (int k = 0; k < store->pending_count; k++)
     free((void *)store->pending[k].head);
   free(store->pending);
+  if (store->schema) /* it was opened */
+    mv_stop_clear(store->run);
   mv_schema_free(store->schema);
   mv_manifest_free(&store->manifest);
   if (store->manifest_fd >= 0)
@@ -93,6 +118,15 @@ void mv_store_close(struct mv_store *store)
   free(store);
 }
 
+bool mv_store_stop_asked(struct mv_store *store)
+{
+  double now = mv_clock_monotonic();
+  if (now - store->looked < LOOK_SECONDS)
+    return false;
+  store->looked = now;
+  return mv_stop_requested(store->run);
+}
+
 /* --- attempts -------------------------------------------------------------------------------------------- */
 
 int mv_store_attempt(struct mv_store *store, const struct mv_attempt *attempt)
@@ -101,8 +135,8 @@ int mv_store_attempt(struct mv_store *store, const struct mv_attempt *attempt)
   char *text = mv_attempt_text(attempt, store->attempt, store->plan->job->kernel->name);
   snprintf(name, sizeof name, "attempts/%03d.json", store->attempt);
   bool fine = text && mv_file_write(store->run, name, text, strlen(text));
-  if (!fine)
-    mv_store_say("%s/%s: cannot be written: %s", store->path, name, strerror(errno));
+  if (!fine && !store->failed)
+    mv_store_say_unwritten(store->path, name, text ? strlen(text) : 0);
   free(text);
   return fine ? MV_EXIT_OK : MV_EXIT_IO;
 }
@@ -112,7 +146,8 @@ int mv_store_attempt(struct mv_store *store, const struct mv_attempt *attempt)
 void mv_store_committed(const struct mv_store *store, void (*visit)(void *self, const struct mv_unit *), void *self)
 {
   for (int64_t u = 0; u < store->manifest.units; u++)
-    visit(self, &store->manifest.unit[u]);
+    if (store->manifest.unit[u].count > 0)
+      visit(self, &store->manifest.unit[u]);
 }
 
 int mv_store_add(struct mv_store *store, const void *result, size_t size)
@@ -135,7 +170,7 @@ int mv_store_add(struct mv_store *store, const void *result, size_t size)
 int mv_store_tick(struct mv_store *store)
 {
   bool due = store->pending_bytes >= COMMIT_BYTES ||
-             (store->pending_count > 0 && mv_clock_monotonic() - store->waiting_since >= COMMIT_SECONDS);
+             (store->pending_count > 0 && mv_clock_monotonic() - store->waiting_since >= store->patience);
   return due ? mv_store_commit(store) : MV_EXIT_OK;
 }
 
@@ -147,6 +182,7 @@ static int write_shard(struct mv_store *store, struct mv_shard *shard)
   int code = MV_EXIT_OK;
   void *image = mv_shard_image(store->plan, store->schema, store->pending, store->pending_count, &size);
   *shard = (struct mv_shard){.units = store->pending_count};
+  mv_job_id(store->plan->job, shard->job);
   snprintf(shard->name, sizeof shard->name, "%06d.h5", store->next_shard);
   snprintf(name, sizeof name, "shards/%s", shard->name);
   if (image && mv_file_create(store->run, name, image, size)) {
@@ -156,8 +192,10 @@ static int write_shard(struct mv_store *store, struct mv_shard *shard)
     mv_store_say("%s/%s: somebody else has written it; let one process at a time work on a run", store->path, name);
     code = MV_EXIT_RUNNING;
   } else {
-    mv_store_say("%s/%s: cannot be written: %s; what was committed before is safe", store->path, name,
-                 image ? strerror(errno) : "HDF5 failed");
+    if (image)
+      mv_store_say_unwritten(store->path, name, size);
+    else
+      mv_store_say("%s/%s: HDF5 failed: %s; what was committed before is safe", store->path, name, mv_hdf5_reason());
     code = MV_EXIT_IO;
   }
   free(image);
@@ -167,11 +205,10 @@ static int write_shard(struct mv_store *store, struct mv_shard *shard)
 static bool list_shard(struct mv_store *store, const struct mv_shard *shard, const struct mv_unit *units)
 {
   char *line = mv_manifest_line(shard, units);
-  bool fine = (!store->manifest.torn || mv_file_append(store->manifest_fd, "\n", 1)) &&
-              mv_file_append(store->manifest_fd, line, strlen(line));
+  bool fine = (!store->manifest.torn || mv_file_append(store->manifest_fd, "manifest", "\n", 1)) &&
+              mv_file_append(store->manifest_fd, "manifest", line, strlen(line));
   if (!fine)
-    mv_store_say("%s/manifest.jsonl: cannot be written: %s; what was committed before is safe", store->path,
-                 strerror(errno));
+    mv_store_say_unwritten(store->path, "manifest.jsonl", strlen(line));
   store->manifest.torn = !fine; /* the next line starts on its own */
   free(line);
   return fine;
@@ -183,7 +220,8 @@ int mv_store_commit(struct mv_store *store)
     return MV_EXIT_OK;
   struct mv_shard shard;
   int code = write_shard(store, &shard);
-  if (code != MV_EXIT_OK)
+  store->failed = code != MV_EXIT_OK;
+  if (store->failed)
     return code;
   store->next_shard++;
   struct mv_unit *units = mv_memory_take((size_t)store->pending_count, sizeof *units);
@@ -192,8 +230,9 @@ int mv_store_commit(struct mv_store *store)
     shard.nonfinite += store->pending[k].head->nonfinite;
   }
   bool fine = list_shard(store, &shard, units);
+  store->failed = !fine;
   if (fine) {
-    mv_manifest_add(&store->manifest, &shard, units);
+    mv_manifest_add(&store->manifest, &shard, units, units);
     for (int k = 0; k < store->pending_count; k++)
       free((void *)store->pending[k].head);
     store->pending_count = 0;

@@ -26,6 +26,7 @@ struct mv_command {
   const char *doc;                    /* paragraph of `metavar VERB --help` */
   const struct mv_option *options;    /* ends with {NULL}; --help is added */
   int (*run)(const struct mv_args *); /* exit code */
+  bool reads; /* reads data files that may be damaged: runs in a child process with limits (sandbox.h) */
 };
 
 /* Parses argv after the verb (argv[0]). NULL when there is nothing to run: then *exit_code is 0 after --help and 2
@@ -35,6 +36,7 @@ void mv_args_free(struct mv_args *);
 
 /* One per file in src/commands. */
 extern const struct mv_command mv_command_run, mv_command_plan, mv_command_status, mv_command_list, mv_command_describe,
-    mv_command_check, mv_command_analyze, mv_command_plot;
+    mv_command_check, mv_command_analyze, mv_command_plot, mv_command_sbatch, mv_command_stop, mv_command_verify,
+    mv_command_replay;
 
 #endif

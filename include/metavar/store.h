@@ -53,6 +53,18 @@ int mv_store_finalize(struct mv_store *);
  * code. */
 int mv_results_digest(const char *path, char hex[33]);
 
+/* Whether somebody wants this run to stop (mv_store_ask_stop). */
+bool mv_store_stop_asked(struct mv_store *);
+
+/* Who works on a run. Exit code; errors printed. */
+struct mv_holder {
+  bool held;
+  char name[256]; /* "host node7, pid 4711, since ..."; "" if it has not said */
+};
+int mv_store_holder(const char *run, struct mv_holder *);
+/* Asks the process that works on a run to commit and leave. Exit code; errors printed. */
+int mv_store_ask_stop(const char *run);
+
 /* Progress of a run directory, from its files alone. */
 struct mv_progress {
   int64_t done, total, nonfinite; /* samples */
@@ -78,6 +90,32 @@ struct mv_moments {
   const int64_t *largest_id;
 };
 int mv_results_blocks(struct mv_results *, int cell, void (*visit)(void *self, const struct mv_moments *), void *self);
+
+/* --- checking: metavar verify and replay --- */
+
+/* The job of a run directory. NULL after a message. */
+struct mv_job *mv_store_job(const char *run);
+
+/* The manifest and the shards of a run, everything read and compared with its checksum. Exit code; errors printed. */
+struct mv_audit {
+  int64_t lines, damaged_lines; /* of the manifest */
+  int64_t torn_lines;           /* cut off when a process was killed while it wrote them; they never counted */
+  int64_t shards, damaged_shards, bytes;
+  int64_t samples; /* that the whole shards hold */
+  bool finished;   /* results.h5 is there */
+};
+int mv_store_audit(const char *run, const struct mv_plan *, struct mv_audit *);
+
+/* Datasets of results.h5 that follow from the job alone (axes, eta, costs, ids); in *wrong how many are not as they
+ * should be, each told. */
+int64_t mv_results_check_axes(const struct mv_results *, int64_t *wrong);
+/* Replicates of a cell that are there and whose status fits their values; -1: cannot be read, told. */
+int64_t mv_results_count(const struct mv_results *, int cell);
+/* Compares the bits of a result of mv_worker_compute for this job with those that are stored: the name of the first
+ * dataset that differs, or NULL. False: cannot be read, told. */
+bool mv_results_compare(const struct mv_results *, const void *result, size_t size, const char **differs);
+/* One sample of an entry that stores samples: values[layout.values]. False: cannot be read, told. */
+bool mv_results_sample(const struct mv_results *, int cell, int64_t replicate, double *values, int8_t *status);
 
 /* "HDF5 1.10.8", for `metavar --version`. */
 const char *mv_store_library(void);

@@ -1,7 +1,9 @@
 /* store_internal.h - what the rooms of the store share. Nothing but src/store_*.c and their tests includes it.
  *
  *   store_folder.c    the run directory: identity, beginning
+ *   store_job.c       which job a run holds, and which may go on with it
  *   store_lock.c      one process at a time
+ *   store_stop.c      asking it to leave
  *   store_run.c       an open run: gathering and committing results
  *   store_finish.c    from shards to results.h5
  *   store_attempt.c   the record of one start
@@ -10,8 +12,10 @@
  *   store_schema.c    what results.h5 holds: names, types, shapes, axes
  *   store_label.c     what the numbers of a flat array are called
  *   store_file.c      files: read whole, replace atomically, digest
+ *   store_kill.c      named places to die at, for tests
  *   store_write.c     HDF5: shards, results.h5
  *   store_read.c      HDF5: results.h5 and its digest, shards
+ *   store_check.c     is what is stored what it should be
  *   store_moments.c   results.h5 back into moments
  */
 #ifndef METAVAR_STORE_INTERNAL_H
@@ -22,6 +26,9 @@
 
 /* One message, "metavar: ..." on stderr. */
 void mv_store_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same for PATH/NAME that could not be written: errno, how many bytes it needs, how many are free, what to do. */
+void mv_store_say_unwritten(const char *path, const char *name, size_t bytes);
+bool mv_error_is_room(int error); /* disk full, quota used up */
 
 /* --- files ---------------------------------------------------------------------------------------------- */
 
@@ -34,8 +41,8 @@ bool mv_file_write(int directory, const char *name, const void *bytes, size_t si
 bool mv_file_create(int directory, const char *name, const void *bytes, size_t size);
 /* The last half of mv_file_write for a file that is written already. */
 bool mv_file_publish(int directory, const char *temporary, const char *name);
-/* Appends and fsyncs. */
-bool mv_file_append(int fd, const void *bytes, size_t size);
+/* Appends and fsyncs; name: for mv_kill_here. */
+bool mv_file_append(int fd, const char *name, const void *bytes, size_t size);
 /* Size and XXH3-128 of a regular file. */
 bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33]);
 void mv_bytes_digest(const void *bytes, size_t size, char hex[33]);
@@ -47,6 +54,13 @@ void mv_digest_end(struct mv_digest *, char hex[33]); /* frees it */
 /* Largest number n of names "<n>.<anything>" in a directory; 0 if none, -1 if it cannot be read. */
 int mv_file_last_number(int directory, const char *name);
 
+/* --- kill points, for tests ------------------------------------------------------------------------------ */
+
+int mv_kill_start(void); /* reads METAVAR_KILL_AT. Exit code: not 0 if it is wrong or asks for the list, told */
+void mv_kill_here(const char *file, const char *step);
+/* Before bytes are written: dies after half of them if that is asked for. */
+void mv_kill_half(int fd, const void *bytes, size_t size, const char *file);
+
 /* --- run directory --------------------------------------------------------------------------------------- */
 
 /* Opens RUN for this job and takes its lock; makes and fills RUN if need be. Exit code, errors told; whatever is open
@@ -55,6 +69,38 @@ int mv_folder_open(const char *path, const struct mv_job *, int *run, int *lock)
 /* *lock: an open file that holds the lock until it is closed. Exit code: MV_EXIT_RUNNING when another process has it.
  * Where the file system has no locks, a warning. */
 int mv_lock_take(int run, const char *path, int *lock);
+/* Whether a process holds the lock, or may for all the file system can tell; and what it wrote: "" if nothing. */
+bool mv_lock_held(int run, char *holder, size_t size);
+
+/* Whether somebody has asked the process that works on the run to leave; and forgetting it. */
+bool mv_stop_requested(int run);
+void mv_stop_clear(int run);
+
+/* --- the jobs of a run ------------------------------------------------------------------------------------ */
+
+#define MV_RESOLVED_OLD "resolved-%03d.yaml" /* of jobs that the run was extended from, */
+#define MV_RESULTS_OLD  "results-%03d.h5"    /* and their results */
+
+void mv_job_id(const struct mv_job *, char hex[33]); /* the same for jobs that give the same results.h5 */
+/* Whether a job has all cells of an earlier one, with no fewer replicates. entry[earlier->entry_count] and
+ * point[earlier->points] out: where. If not, says the first difference, unless path is NULL. */
+bool mv_job_goes_on(const struct mv_job *earlier, const struct mv_job *later, const char *path, int *entry, int *point);
+
+struct mv_ancestor {
+  char id[33];
+  struct mv_job *job;
+  struct mv_plan *plan;
+  int *entry, *point;
+  bool fits; /* else the present job does not go on with it */
+};
+struct mv_ancestry {
+  int count;
+  struct mv_ancestor *at; /* the first job first */
+};
+struct mv_ancestry mv_ancestry_read(int run, const char *path, const struct mv_plan *);
+void mv_ancestry_free(struct mv_ancestry *);
+/* What a unit of an earlier job is in the present one; its count may be 0. */
+struct mv_unit mv_ancestor_unit(const struct mv_ancestor *, const struct mv_plan *, const struct mv_unit *);
 
 /* --- manifest ------------------------------------------------------------------------------------------- */
 
@@ -62,18 +108,22 @@ struct mv_shard {
   char name[32]; /* "000001.h5" in RUN/shards */
   int64_t bytes, nonfinite;
   char xxh3[33];
-  int64_t first_unit; /* its units are mv_manifest.unit[first_unit .. first_unit + units) */
+  char job[33];       /* mv_job_id of the job whose cells its line means; "" in a line that does not say: the first */
+  int64_t first_unit; /* its units are mv_manifest.unit[first_unit .. first_unit + units), and so for written */
   int64_t units;
 };
 
 struct mv_manifest {
   int64_t shards, units;
   struct mv_shard *shard;
-  struct mv_unit *unit;
-  struct mv_ranges have; /* the union of the units */
-  int64_t nonfinite;     /* an upper bound where shards overlap in part */
-  int last_number;       /* the largest in the name of any shard, also of those that were left out */
-  bool torn;             /* the file does not end with a newline */
+  struct mv_unit *unit;    /* in cells of the present job; nothing of use: count 0 */
+  struct mv_unit *written; /* as the lines and the shards have them */
+  struct mv_ranges have;   /* the union of the units */
+  int64_t nonfinite;       /* an upper bound where shards overlap in part */
+  int last_number;         /* the largest in the name of any shard, also of those that were left out */
+  bool torn;               /* the file does not end with a newline */
+  /* all lines, and what was left out: lines that are damaged, or were never finished; shards */
+  int64_t lines, damaged_lines, torn_lines, damaged_shards;
 };
 
 /* Reads RUN/manifest.jsonl and checks every shard: there and of the right size, and, if `digest`, of the right
@@ -81,9 +131,10 @@ struct mv_manifest {
 bool mv_manifest_read(int run, const char *path, const struct mv_plan *, bool digest, struct mv_manifest *);
 void mv_manifest_free(struct mv_manifest *);
 /* Adds one shard to the table, and the units that go with it. */
-void mv_manifest_add(struct mv_manifest *, const struct mv_shard *, const struct mv_unit *units);
+void mv_manifest_add(struct mv_manifest *, const struct mv_shard *, const struct mv_unit *units,
+                     const struct mv_unit *written);
 /* Its line, with newline; malloc'ed. */
-char *mv_manifest_line(const struct mv_shard *, const struct mv_unit *units);
+char *mv_manifest_line(const struct mv_shard *, const struct mv_unit *written);
 /* NULL, or what is wrong with the file of a shard; the contents are checked if `digest`. */
 const char *mv_shard_fault(int run, const struct mv_shard *, bool digest);
 
@@ -191,5 +242,9 @@ int mv_results_make(int run, const char *path, const struct mv_plan *, const str
  */
 bool mv_results_read(const struct mv_results *, int cell, enum mv_part, int output, int64_t first, int64_t count,
                      void *out);
+const struct mv_schema *mv_results_schema(const struct mv_results *);
+/* Rows [first, first + count) of axis 0 of a dataset of the schema; texts are freed one by one. False: told. */
+bool mv_results_rows(const struct mv_results *, const struct mv_dataset *, int64_t first, int64_t count, void *out);
+void mv_results_free_text(char *);
 
 #endif

@@ -167,4 +167,5 @@ const struct mv_command mv_command_analyze = {
         "cells.csv, grid.csv and summary.json, whose columns analysis/README.md explains.",
     .options = options,
     .run = run_analyze,
+    .reads = true,
 };

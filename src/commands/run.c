@@ -13,6 +13,7 @@
 
 #include "metavar/clock.h"
 #include "metavar/command.h"
+#include "metavar/deadline.h"
 #include "metavar/farm.h"
 #include "metavar/memory.h"
 #include "metavar/progress.h"
@@ -28,6 +29,7 @@ struct settings { /* of the command line */
   const char *run;
   double period;
   int computes; /* index into computes_words */
+  double limit; /* seconds; INFINITY: not given */
 };
 
 struct run {
@@ -40,7 +42,10 @@ struct run {
   struct mv_store *store;
   struct mv_schedule *schedule;
   struct mv_meter meter;
+  struct mv_deadline deadline;
   double *seconds; /* [entry_count] per replicate */
+  bool late;       /* another unit would not be back before the deadline */
+  bool asked;      /* metavar stop */
   int exit_code;   /* the store's, when it failed under way */
 };
 
@@ -70,7 +75,21 @@ static void catch_signals(void)
 
 /* ---- the farm's view ------------------------------------------------------------------------------------- */
 
-static bool farm_next(void *self, void *unit) { return mv_schedule_next(((struct run *)self)->schedule, unit); }
+/* As the calibration has it. */
+static double predicted_seconds(const struct run *r, const struct mv_unit *unit)
+{
+  return (double)unit->count * r->seconds[mv_plan_entry(r->plan, (int)unit->cell)];
+}
+
+static bool farm_next(void *self, void *unit)
+{
+  struct run *r = self;
+  if (!mv_schedule_next(r->schedule, unit)) {
+    return false;
+  }
+  r->late = !mv_deadline_admit(&r->deadline, predicted_seconds(r, unit));
+  return !r->late;
+}
 
 static bool farm_done(void *self, const void *bytes, size_t size)
 {
@@ -79,8 +98,9 @@ static bool farm_done(void *self, const void *bytes, size_t size)
   bool fits = mv_result_view(r->plan, bytes, size, &result);
   assert(fits && "result of a unit");
   const struct mv_unit *unit = &result.head->unit;
-  mv_meter_add(&r->meter, unit->count, result.head->nonfinite,
-               (double)unit->count * r->seconds[mv_plan_entry(r->plan, (int)unit->cell)]);
+  double predicted = predicted_seconds(r, unit);
+  mv_meter_add(&r->meter, unit->count, result.head->nonfinite, predicted);
+  mv_deadline_back(&r->deadline, predicted, result.head->seconds);
   if (r->exit_code == MV_EXIT_OK) { /* else the store failed in a tick */
     r->exit_code = mv_store_add(r->store, bytes, size);
   }
@@ -94,7 +114,20 @@ static bool farm_tick(void *self)
   if (r->exit_code == MV_EXIT_OK) {
     r->exit_code = mv_store_tick(r->store);
   }
-  return r->exit_code == MV_EXIT_OK && !stop_signal;
+  r->asked = r->asked || mv_store_stop_asked(r->store);
+  return r->exit_code == MV_EXIT_OK && !stop_signal && !r->asked && !r->late;
+}
+
+/* Why the run stops early, for the user. */
+static const char *stop_reason(const struct run *r)
+{
+  if (stop_signal) {
+    return strsignal(stop_signal);
+  }
+  if (r->asked) {
+    return "metavar stop";
+  }
+  return r->meter.done > 0 ? "the time is nearly up" : "the time left is too short for a single work unit";
 }
 
 static size_t farm_compute(void *self, const void *bytes, void **result, size_t *capacity)
@@ -231,7 +264,7 @@ static int compute(struct run *r)
     if (!first || farm.master_computes) {
       r->worker = mv_worker_create(r->plan);
     }
-    bool complete = mv_farm_run(r->comm, &farm);
+    bool complete = mv_farm_run(r->comm, &farm) && !r->late;
     if (first) {
       exit_code = end_attempt(r, &attempt, complete);
     }
@@ -272,7 +305,7 @@ static int work(struct run *r)
       exit_code = finish(r, missing);
     } else if (exit_code == MV_EXIT_AGAIN) {
       fprintf(stderr, "metavar: stopped early (%s); what is done is stored: run the same command again\n",
-              strsignal(stop_signal));
+              stop_reason(r));
     }
   }
   mv_comm_share(r->comm, &exit_code, sizeof exit_code);
@@ -291,7 +324,7 @@ static int bad_value(const char *option, const char *value, const char *wanted)
 
 static int read_settings(const struct mv_args *args, struct settings *s)
 {
-  *s = (struct settings){mv_args_value(args, "output"), 60, 0};
+  *s = (struct settings){mv_args_value(args, "output"), 60, 0, INFINITY};
   if (!s->run || !*s->run) {
     if (mv_comm_speaks()) {
       fprintf(stderr, "metavar run: where to? say -o RUN, the directory that holds the run\n");
@@ -299,6 +332,7 @@ static int read_settings(const struct mv_args *args, struct settings *s)
     return MV_EXIT_USAGE;
   }
   const char *period = mv_args_value(args, "progress"), *computes = mv_args_value(args, "master-computes");
+  const char *limit = mv_args_value(args, "max-time");
   if (period) {
     char *end;
     s->period = strtod(period, &end);
@@ -308,6 +342,9 @@ static int read_settings(const struct mv_args *args, struct settings *s)
   }
   if (mv_args_value(args, "quiet")) {
     s->period = 0;
+  }
+  if (limit && !mv_duration_read(limit, &s->limit)) {
+    return bad_value("max-time", limit, "a time like 90s, 10m, 2h or 1-00:00:00");
   }
   if (computes) {
     while (computes_words[s->computes] && strcmp(computes, computes_words[s->computes])) {
@@ -329,12 +366,14 @@ static void release(struct run *r)
   }
   mv_plan_free(r->plan);
   mv_job_free(r->job);
+  mv_deadline_free(&r->deadline);
   free(r->seconds);
 }
 
 static int run(const struct mv_args *args)
 {
   struct run r = {0};
+  double begin = mv_clock_monotonic();
   int exit_code = read_settings(args, &r.settings);
   if (exit_code != MV_EXIT_OK) {
     return exit_code;
@@ -345,6 +384,7 @@ static int run(const struct mv_args *args)
       release(&r);
       return exit_code;
     }
+    mv_deadline_start(&r.deadline, begin, r.settings.limit);
   }
   r.comm = mv_comm_start(NULL, NULL);
   catch_signals();
@@ -360,13 +400,17 @@ const struct mv_command mv_command_run = {
     .least = 1,
     .most = 1,
     .summary = "compute a job into a run directory; go on where an earlier run of it stopped",
-    .doc = "Computes every replicate of the job file JOB that the run directory does not hold yet, and writes "
-           "RUN/results.h5 when all "
-           "are there. Start it under mpirun or srun to use many cores; results are the same bits for any number of "
-           "ranks. On SIGTERM, "
-           "SIGINT or SIGUSR1 it stores what is done and leaves with exit code 75: run the same command again to go "
-           "on. SIGTERM or SIGINT a second time ends it at once; what "
-           "was stored stays.",
+    .doc =
+        "Computes every replicate of the job file JOB that the run directory does not hold yet, and writes "
+        "RUN/results.h5 when all "
+        "are there. Start it under mpirun or srun to use many cores; results are the same bits for any number of "
+        "ranks. On SIGTERM, SIGINT or SIGUSR1, when somebody says metavar stop RUN, and when the time is nearly up "
+        "it stores what is done and leaves with exit code 75: run the same command again to go on. SIGTERM or "
+        "SIGINT a second time ends it at once; what was stored stays.\n"
+        "The time is that of --max-time, or else what SLURM grants this job (SLURM_JOB_END_TIME, or squeue), less a "
+        "margin of 60 seconds or a tenth of it, whichever is less. No work is begun that would not be back by then.\n"
+        "A job file with more replicates, eta points or estimators than the run was made with extends it: what is "
+        "done is kept.",
     .options =
         (const struct mv_option[]){
             {"output", 'o', "RUN", "the run directory, created if it is not there"},
@@ -375,6 +419,8 @@ const struct mv_command mv_command_run = {
             {"progress", 'p', "SECONDS", "time between progress lines where stderr is no terminal (default 60)"},
             {"master-computes", 0, "WORD",
              "whether rank 0 computes too, beside handing out work: yes, no or auto (default)"},
+            {"max-time", 't', "TIME",
+             "leave in good order before so much time has passed since the start: 90s, 10m, 2h, 1-00:00:00"},
             {"quiet", 'q', NULL, "no progress lines"},
             {0}},
     .run = run,

@@ -1,0 +1,252 @@
+/* verify.c - `metavar verify`: is a run what it claims to be?
+ *
+ * Every byte of the manifest and the shards is read and compared with its checksum, every dataset of results.h5 is read
+ * (HDF5 compares its checksums), every replicate is counted, and samples chosen at random are computed again here and
+ * compared bit by bit. The choice follows from a seed, so a failure can be shown to somebody else.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "metavar/command.h"
+#include "metavar/memory.h"
+#include "metavar/ranges.h"
+#include "metavar/text.h"
+
+struct verify {
+  const char *run;
+  int64_t samples; /* to compute again */
+  uint32_t seed;
+  bool bad; /* some check has failed */
+};
+
+__attribute__((format(printf, 4, 5))) static void verdict(struct verify *v, bool fine, const char *what,
+                                                          const char *format, ...)
+{
+  va_list arguments;
+  printf("%-3s  %-10s  ", fine ? "ok" : "BAD", what);
+  va_start(arguments, format);
+  vprintf(format, arguments);
+  va_end(arguments);
+  printf("\n");
+  fflush(stdout);
+  v->bad |= !fine;
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------ */
+
+static void check_files(struct verify *v, const struct mv_audit *a, int64_t total)
+{
+  char bytes[MV_TEXT_SHORT];
+  verdict(v, a->damaged_lines == 0, "manifest", "%lld lines; %lld damaged; %lld cut off by a kill, which never counted",
+          (long long)a->lines, (long long)a->damaged_lines, (long long)a->torn_lines);
+  verdict(v, a->damaged_shards == 0, "shards", "%lld files, %s; %lld missing or damaged", (long long)a->shards,
+          mv_text_bytes((double)a->bytes, bytes), (long long)a->damaged_shards);
+  verdict(v, a->samples == total || !a->finished, "committed", "%lld of %lld samples", (long long)a->samples,
+          (long long)total);
+}
+
+/* ---- results.h5 ------------------------------------------------------------------------------------------- */
+
+/* Whether results.h5 holds the job of the run directory. */
+static bool same_job(const struct mv_job *a, const struct mv_job *b)
+{
+  struct mv_job left = *a, right = *b;
+  left.unit = right.unit = 0; /* changes no result */
+  char *x = mv_job_canonical(&left, false), *y = mv_job_canonical(&right, false);
+  bool same = strcmp(x, y) == 0;
+  free(x);
+  free(y);
+  return same;
+}
+
+static void check_replicates(struct verify *v, const struct mv_results *results)
+{
+  const struct mv_plan *plan = mv_results_plan(results);
+  int64_t right = 0, total = mv_plan_samples(plan);
+  int bad = 0;
+  for (int cell = 0; cell < plan->cells; cell++) {
+    int64_t wanted = plan->job->entries[mv_plan_entry(plan, cell)].replicates, count = mv_results_count(results, cell);
+    right += count > 0 ? count : 0;
+    bad += count != wanted;
+  }
+  verdict(v, bad == 0, "replicates", "%lld of %lld are in results.h5; %d of %d cells have gaps", (long long)right,
+          (long long)total, bad, plan->cells);
+}
+
+/* ---- once more ---------------------------------------------------------------------------------------------- */
+
+struct again {
+  struct mv_results *results;
+  struct mv_worker *worker;
+  int64_t samples, blocks, different;
+};
+
+static void compute_again(struct again *a, const struct mv_unit *unit)
+{
+  const struct mv_plan *plan = mv_results_plan(a->results);
+  const struct mv_entry *entry = &plan->job->entries[mv_plan_entry(plan, (int)unit->cell)];
+  size_t size = mv_result_bytes(plan, unit);
+  void *result = mv_memory_take(size, 1);
+  const char *differs = NULL;
+  mv_worker_compute(a->worker, unit, result);
+  bool readable = mv_results_compare(a->results, result, size, &differs);
+  if (differs) {
+    fprintf(stderr, "metavar verify: %s, point %d, %s %lld: %s is not what is computed here\n", entry->label,
+            mv_plan_point(plan, (int)unit->cell),
+            entry->store == MV_STORE_SAMPLES ? "replicate" : "block of moments that begins with replicate",
+            (long long)unit->first, differs);
+  }
+  a->different += differs || !readable;
+  free(result);
+}
+
+/* Random number k of the choice: a point and a replicate of an entry. */
+static struct mv_unit choose(const struct mv_plan *plan, uint32_t seed, int64_t k, int e)
+{
+  uint32_t word[4], counter[4] = {(uint32_t)k, (uint32_t)(k >> 32), (uint32_t)e, 0};
+  mv_philox(counter, (struct mv_key){{seed, 0}}, word);
+  uint64_t point = (((uint64_t)word[0] << 32) | word[1]) % (uint64_t)plan->job->points;
+  uint64_t replicate = (((uint64_t)word[2] << 32) | word[3]) % (uint64_t)plan->job->entries[e].replicates;
+  return (struct mv_unit){(int64_t)e * plan->job->points + (int64_t)point, (int64_t)replicate, 1};
+}
+
+/* Samples, in turn from each entry that stores them. */
+static void samples_again(struct again *a, const struct verify *v)
+{
+  const struct mv_job *job = mv_results_job(a->results);
+  int storing = 0;
+  for (int e = 0; e < job->entry_count; e++) {
+    storing += job->entries[e].store == MV_STORE_SAMPLES;
+  }
+  for (int64_t k = 0; storing > 0 && k < v->samples;) {
+    for (int e = 0; e < job->entry_count && k < v->samples; e++) {
+      if (job->entries[e].store == MV_STORE_SAMPLES) {
+        struct mv_unit unit = choose(mv_results_plan(a->results), v->seed, k++, e);
+        compute_again(a, &unit);
+        a->samples++;
+      }
+    }
+  }
+}
+
+/* One block of each entry that stores moments. */
+static void blocks_again(struct again *a, const struct verify *v)
+{
+  const struct mv_job *job = mv_results_job(a->results);
+  for (int e = 0; e < job->entry_count; e++) {
+    if (job->entries[e].store == MV_STORE_MOMENTS && v->samples > 0) {
+      struct mv_unit unit = choose(mv_results_plan(a->results), v->seed, 0, e);
+      unit.first -= unit.first % job->block;
+      int64_t left = job->entries[e].replicates - unit.first;
+      unit.count = left < job->block ? left : job->block;
+      compute_again(a, &unit);
+      a->blocks++;
+    }
+  }
+}
+
+static void check_again(struct verify *v, struct mv_results *results)
+{
+  struct again again = {.results = results, .worker = mv_worker_create(mv_results_plan(results))};
+  samples_again(&again, v);
+  blocks_again(&again, v);
+  mv_worker_free(again.worker);
+  verdict(v, again.different == 0, "recomputed",
+          "%lld samples and %lld blocks of moments, chosen with seed %u; %lld differ in some bit",
+          (long long)again.samples, (long long)again.blocks, v->seed, (long long)again.different);
+}
+
+static void check_results(struct verify *v, const struct mv_job *job)
+{
+  char digest[33];
+  int exit_code;
+  struct mv_results *results = mv_results_open(v->run, &exit_code);
+  bool readable = results && mv_results_digest(v->run, digest) == MV_EXIT_OK;
+  verdict(v, readable, "results.h5", readable ? "every dataset can be read; digest %s" : "cannot be read", digest);
+  if (readable) {
+    int64_t wrong, count = mv_results_check_axes(results, &wrong);
+    verdict(v, same_job(job, mv_results_job(results)), "job", "that of results.h5 against that of the run directory");
+    verdict(v, wrong == 0, "axes", "%lld datasets that follow from the job; %lld wrong", (long long)count,
+            (long long)wrong);
+    check_replicates(v, results);
+    check_again(v, results);
+  }
+  mv_results_close(results);
+}
+
+/* ---- the command ---------------------------------------------------------------------------------------------- */
+
+static int verify(struct verify *v)
+{
+  struct mv_audit audit;
+  struct mv_job *job = mv_store_job(v->run);
+  if (!job) {
+    return MV_EXIT_DATA;
+  }
+  struct mv_plan *plan = mv_plan_make(job);
+  int exit_code = mv_store_audit(v->run, plan, &audit);
+  if (exit_code == MV_EXIT_OK) {
+    check_files(v, &audit, mv_plan_samples(plan));
+    if (audit.finished) {
+      check_results(v, job);
+    } else {
+      printf("--   results.h5  not written yet\n");
+    }
+  }
+  mv_plan_free(plan);
+  mv_job_free(job);
+  if (exit_code == MV_EXIT_OK && v->bad) {
+    fprintf(stderr,
+            "metavar verify: %s is damaged; give the command again that made it: what is lost is computed again "
+            "(move results.h5 away first if it is the one that is BAD)\n",
+            v->run);
+  }
+  return exit_code == MV_EXIT_OK && v->bad ? MV_EXIT_DATA : exit_code;
+}
+
+/* A whole number from 0 to most; false after a message. */
+static bool read_count(const char *option, const char *text, int64_t most, int64_t *value)
+{
+  char *end;
+  if (!text) {
+    return true;
+  }
+  *value = strtoll(text, &end, 10);
+  if (*text >= '0' && *text <= '9' && *end == 0 && *value <= most) {
+    return true;
+  }
+  fprintf(stderr, "metavar verify: --%s %s: must be a whole number from 0 to %lld\n", option, text, (long long)most);
+  return false;
+}
+
+static int run(const struct mv_args *args)
+{
+  struct verify v = {.run = mv_args_at(args, 0), .samples = 100};
+  int64_t seed = 1;
+  if (!read_count("samples", mv_args_value(args, "samples"), 1000000000, &v.samples) ||
+      !read_count("seed", mv_args_value(args, "seed"), UINT32_MAX, &seed)) {
+    return MV_EXIT_USAGE;
+  }
+  v.seed = (uint32_t)seed;
+  return verify(&v);
+}
+
+const struct mv_command mv_command_verify = {
+    .name = "verify",
+    .positional = "RUN",
+    .least = 1,
+    .most = 1,
+    .summary = "check a run: checksums, every replicate once, samples computed again",
+    .doc = "Reads all of the run directory RUN: lines of the manifest and shards against their checksums, results.h5 "
+           "against its own and against the job, every replicate of every cell; then computes randomly chosen samples, "
+           "and one block of every entry that stores moments, again on this machine and compares their bits. One line "
+           "for each check. Exit code 0 if all is well, 65 if not. Changes nothing.",
+    .options =
+        (const struct mv_option[]){{"samples", 'n', "N", "samples to compute again (default 100; 0: no blocks either)"},
+                                   {"seed", 0, "SEED", "of the choice (default 1)"},
+                                   {0}},
+    .run = run,
+    .reads = true,
+};
