@@ -237,7 +237,8 @@ static int end_attempt(struct run *r, struct mv_attempt *attempt, bool complete)
   if (exit_code == MV_EXIT_OK && !complete) {
     exit_code = MV_EXIT_AGAIN;
   }
-  attempt->exit_reason = exit_code == MV_EXIT_OK ? "complete" : exit_code == MV_EXIT_AGAIN ? "stopped" : "failed";
+  const char *early = r->asked ? "asked" : "stopped"; /* a batch script queues the latter again */
+  attempt->exit_reason = exit_code == MV_EXIT_OK ? "complete" : exit_code == MV_EXIT_AGAIN ? early : "failed";
   attempt->end = mv_clock_wall();
   int written = mv_store_attempt(r->store, attempt);
   return exit_code == MV_EXIT_OK ? written : exit_code;
