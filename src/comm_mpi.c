@@ -10,20 +10,28 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <mpi.h>
 
+#include "metavar/clock.h"
 #include "metavar/memory.h"
 
-#define HOST_MAX 256
+#define HOST_MAX    256
+#define SPINS       1000    /* polls at full speed */
+#define NAP_STEP    5000    /* ns; each sleep is so much longer than the last, */
+#define NAP_MOST    1000000 /* up to this */
+#define TAG_BYE     1000    /* of the end; not for others */
+#define GAP_SECONDS 1.0     /* longer between two polls: this process was stopped */
 
 struct mv_comm {
-  bool mpi, by_mpirun;
+  bool mpi, by_mpirun, lost; /* lost: a rank does not answer any more */
   int rank, size;
   char host[HOST_MAX];
 };
@@ -115,12 +123,53 @@ static size_t receive_found(const MPI_Status *found, int *source, int *tag, void
   return (size_t)size;
 }
 
-size_t mv_comm_receive(struct mv_comm *c, int from, int *source, int *tag, void **buffer, size_t *capacity)
+/* Waiting without keeping a core busy: polls at full speed at first, then with longer and longer sleeps. Time in which
+ * this process was itself stopped does not count. */
+struct patience {
+  double waited, seconds, last;
+  int64_t polls;
+};
+
+static bool wait_more(struct patience *p)
+{
+  double now = mv_clock_monotonic(), gap = p->polls > 0 ? now - p->last : 0;
+  p->waited += gap < GAP_SECONDS ? gap : 0;
+  p->last = now;
+  int64_t sleeps = ++p->polls - SPINS;
+  if (sleeps > 0) {
+    struct timespec nap = {0, sleeps * NAP_STEP < NAP_MOST ? sleeps * NAP_STEP : NAP_MOST};
+    nanosleep(&nap, NULL);
+  }
+  return p->waited < p->seconds;
+}
+
+bool mv_comm_send_within(struct mv_comm *c, int to, int tag, const void *bytes, size_t size, double seconds)
+{
+  assert(c->mpi && to != c->rank);
+  MPI_Request request;
+  struct patience p = {.seconds = seconds};
+  int over = 0;
+  MPI_Isend(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD, &request);
+  do {
+    MPI_Test(&request, &over, MPI_STATUS_IGNORE);
+  } while (!over && wait_more(&p));
+  return over;
+}
+
+bool mv_comm_receive(struct mv_comm *c, int from, double seconds, int *tag, void **buffer, size_t *capacity,
+                     size_t *size)
 {
   assert(c->mpi && from != c->rank);
   MPI_Status found;
-  MPI_Probe(from < 0 ? MPI_ANY_SOURCE : from, MPI_ANY_TAG, MPI_COMM_WORLD, &found);
-  return receive_found(&found, source, tag, buffer, capacity);
+  struct patience p = {.seconds = seconds};
+  int there, source;
+  do {
+    MPI_Iprobe(from, MPI_ANY_TAG, MPI_COMM_WORLD, &there, &found);
+  } while (!there && wait_more(&p));
+  if (there) {
+    *size = receive_found(&found, &source, tag, buffer, capacity);
+  }
+  return there;
 }
 
 bool mv_comm_poll(struct mv_comm *c, int *source, int *tag, void **buffer, size_t *capacity, size_t *size)
@@ -139,13 +188,14 @@ bool mv_comm_poll(struct mv_comm *c, int *source, int *tag, void **buffer, size_
 
 void mv_comm_share(struct mv_comm *c, void *bytes, size_t size)
 {
-  if (c->mpi) {
+  if (c->mpi && !c->lost) {
     MPI_Bcast(bytes, count_of(size), MPI_BYTE, 0, MPI_COMM_WORLD);
   }
 }
 
 void mv_comm_gather(struct mv_comm *c, const void *bytes, size_t size, void *out)
 {
+  assert(!c->lost);
   if (c->mpi) {
     MPI_Gather(bytes, count_of(size), MPI_BYTE, out, count_of(size), MPI_BYTE, 0, MPI_COMM_WORLD);
   } else {
@@ -153,19 +203,48 @@ void mv_comm_gather(struct mv_comm *c, const void *bytes, size_t size, void *out
   }
 }
 
-int mv_comm_stop(struct mv_comm *c, int exit_code)
+void mv_comm_lose(struct mv_comm *c) { c->lost = true; }
+
+/* Rank 0 tells everybody the exit code; false: not all have answered in time. */
+static bool part(struct mv_comm *c, int exit_code, double seconds)
 {
-  if (c->mpi) {
-    fflush(NULL);
-    if (exit_code != 0 && c->by_mpirun) {
-      /* mpirun takes up to 2.5 s and two banners to pass on an exit code of processes that have ended well, but 0.4 s
-       * and one banner for this. Under srun an abort would lose the code. */
-      MPI_Barrier(MPI_COMM_WORLD);
-      if (c->rank == 0) {
-        MPI_Abort(MPI_COMM_WORLD, exit_code);
-      }
-      MPI_Barrier(MPI_COMM_WORLD); /* ends here, with rank 0 */
+  struct patience p = {.seconds = seconds};
+  int here = 1, there;
+  for (int rank = 1; rank < c->size; rank++) {
+    MPI_Send(&exit_code, sizeof exit_code, MPI_BYTE, rank, TAG_BYE, MPI_COMM_WORLD);
+  }
+  do {
+    MPI_Iprobe(MPI_ANY_SOURCE, TAG_BYE, MPI_COMM_WORLD, &there, MPI_STATUS_IGNORE);
+    if (there) {
+      MPI_Recv(NULL, 0, MPI_BYTE, MPI_ANY_SOURCE, TAG_BYE, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+      here++;
     }
+  } while (here < c->size && (there || wait_more(&p)));
+  if (here < c->size) {
+    fprintf(stderr, "metavar: the work is over, but a rank has not answered for %.0f s; ending it\n", seconds);
+  }
+  return here == c->size;
+}
+
+int mv_comm_stop(struct mv_comm *c, int exit_code, double patience)
+{
+  if (c->mpi && c->rank == 0) {
+    fflush(NULL);
+    /* MPI_Finalize would wait for ever for a rank that does not answer. And mpirun takes up to 2.5 s and two banners to
+     * pass on an exit code of processes that have ended well, but 0.4 s and one banner for an abort. Under srun an
+     * abort would lose the code. */
+    if (c->lost || (exit_code != 0 && c->by_mpirun) || !part(c, exit_code, patience)) {
+      mv_comm_abort(c, exit_code);
+    }
+  } else if (c->mpi) {
+    int *end = NULL, tag;
+    size_t capacity = 0, size;
+    mv_comm_receive(c, 0, INFINITY, &tag, (void **)&end, &capacity, &size);
+    exit_code = *end;
+    free(end);
+    MPI_Send(NULL, 0, MPI_BYTE, 0, TAG_BYE, MPI_COMM_WORLD);
+  }
+  if (c->mpi) {
     MPI_Finalize();
   }
   free(c);

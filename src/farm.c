@@ -1,218 +1,172 @@
 /* farm.c - rank 0 hands out work, everybody computes.
  *
- * A worker holds up to two units: one at work and one waiting, so that it never idles while its result travels. Rank
- * 0's main thread does all messages, next, done and tick, and sleeps in between; its own computing is done by a helper
- * (one thread with the same two places), so that a long unit delays no message, commit or signal. The helper never
- * touches MPI.
+ * A rank holds up to two units: one at work and one waiting, so that it never idles while its result travels. Rank 0's
+ * main thread does all messages, next, done and tick, and sleeps in between; its own computing is done by a helper
+ * thread with the same two places.
  *
  *   rank 0 -> worker   UNIT    unit_size bytes
+ *                      ALIVE   to one that has nothing to do: rank 0 still works
  *                      STOP    one byte, when every result is in: was it all?
  *   worker -> rank 0   RESULT  the bytes that compute returned
  *
- * Units and STOP are small and never make rank 0 wait; a worker may wait until rank 0 takes a large result.
+ * Messages to workers are small and never make rank 0 wait; a worker may wait until rank 0 takes a large result. There
+ * is nothing collective, so a rank that has been stopped, or whose node hangs, holds up nobody: its units go to others.
+ * A rank answers in the order in which it got its units, so results need no names.
  */
 #include "metavar/farm.h"
 
 #include <assert.h>
-#include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "helper.h"
 #include "metavar/clock.h"
 #include "metavar/memory.h"
 
-#define PLACES       2 /* units that one worker holds */
-#define TICK_SECONDS 0.1
-#define SPINS        20   /* polls before rank 0 starts to sleep */
-#define NAP_STEP     5e-6 /* each sleep is this much longer than the last, */
-#define NAP_MOST     1e-3 /* up to this: reached only while all units are long */
+#define TICK_SECONDS  0.1
+#define ALIVE_SECONDS 5.0
+#define LOOK_SECONDS  1.0  /* rank 0 did not look for so long: it was itself stopped, or held up by a disk */
+#define SLACK         8    /* patience over the longest time that a rank has taken */
+#define SPINS         20   /* polls before rank 0 starts to sleep */
+#define NAP_STEP      5e-6 /* each sleep is this much longer than the last, */
+#define NAP_MOST      1e-3 /* up to this: reached only while all units are long */
 
-enum tag { TAG_UNIT = 1, TAG_STOP, TAG_RESULT };
-
-/* ---- the helper: rank 0's compute thread ------------------------------------------------------------------- */
-
-enum place_state { FREE, WAITING, FINISHED };
-
-struct place {
-  enum place_state state;
-  void *unit;
-  void *result;
-  size_t size, capacity;
-};
-
-/* Places are filled, computed and emptied in turn. */
-struct helper {
-  const struct mv_farm *farm;
-  pthread_t thread;
-  pthread_mutex_t lock;
-  pthread_cond_t work, finished; /* to the thread, to the main thread */
-  struct place place[PLACES];
-  int fill, empty; /* the main thread's next places */
-  int held;        /* places not FREE; main thread only */
-  bool leave;
-};
-
-static void *helper_main(void *argument)
-{
-  struct helper *h = argument;
-  pthread_mutex_lock(&h->lock);
-  for (int at = 0;; at = (at + 1) % PLACES) {
-    struct place *p = &h->place[at];
-    while (p->state != WAITING && !h->leave) {
-      pthread_cond_wait(&h->work, &h->lock);
-    }
-    if (p->state != WAITING) {
-      break;
-    }
-    pthread_mutex_unlock(&h->lock);
-    p->size = h->farm->compute(h->farm->self, p->unit, &p->result, &p->capacity);
-    pthread_mutex_lock(&h->lock);
-    p->state = FINISHED;
-    pthread_cond_signal(&h->finished);
-  }
-  pthread_mutex_unlock(&h->lock);
-  return NULL;
-}
-
-static void helper_start(struct helper *h, const struct mv_farm *farm)
-{
-  *h = (struct helper){.farm = farm};
-  for (int i = 0; i < PLACES; i++) {
-    h->place[i].unit = mv_memory_take(1, farm->unit_size);
-  }
-  pthread_condattr_t monotonic;
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-  pthread_mutex_init(&h->lock, NULL);
-  pthread_cond_init(&h->work, NULL);
-  pthread_cond_init(&h->finished, &monotonic);
-  pthread_condattr_destroy(&monotonic);
-  if (farm->master_computes) {
-    int failed = pthread_create(&h->thread, NULL, helper_main, h);
-    assert(!failed && "compute thread");
-  }
-}
-
-static void helper_stop(struct helper *h)
-{
-  if (h->farm->master_computes) {
-    pthread_mutex_lock(&h->lock);
-    h->leave = true;
-    pthread_cond_signal(&h->work);
-    pthread_mutex_unlock(&h->lock);
-    pthread_join(h->thread, NULL);
-  }
-  for (int i = 0; i < PLACES; i++) {
-    free(h->place[i].unit);
-    free(h->place[i].result);
-  }
-  pthread_cond_destroy(&h->work);
-  pthread_cond_destroy(&h->finished);
-  pthread_mutex_destroy(&h->lock);
-}
-
-/* Where the main thread writes the next unit; then helper_go. */
-static void *helper_unit(struct helper *h)
-{
-  assert(h->held < PLACES);
-  return h->place[h->fill].unit;
-}
-
-static void helper_go(struct helper *h)
-{
-  pthread_mutex_lock(&h->lock);
-  h->place[h->fill].state = WAITING;
-  pthread_cond_signal(&h->work);
-  pthread_mutex_unlock(&h->lock);
-  h->fill = (h->fill + 1) % PLACES;
-  h->held++;
-}
-
-/* The oldest unit's result if it is finished, else NULL; then helper_release. */
-static struct place *helper_result(struct helper *h)
-{
-  struct place *p = &h->place[h->empty];
-  pthread_mutex_lock(&h->lock);
-  bool finished = p->state == FINISHED;
-  pthread_mutex_unlock(&h->lock);
-  return finished ? p : NULL;
-}
-
-static void helper_release(struct helper *h)
-{
-  pthread_mutex_lock(&h->lock);
-  h->place[h->empty].state = FREE;
-  pthread_mutex_unlock(&h->lock);
-  h->empty = (h->empty + 1) % PLACES;
-  h->held--;
-}
-
-/* Sleeps, or until the helper has finished a unit. */
-static void helper_wait(struct helper *h, double seconds)
-{
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  int64_t nanoseconds = until.tv_nsec + (int64_t)(seconds * 1e9);
-  until.tv_sec += nanoseconds / 1000000000;
-  until.tv_nsec = nanoseconds % 1000000000;
-  pthread_mutex_lock(&h->lock);
-  if (h->place[h->empty].state != FINISHED) {
-    pthread_cond_timedwait(&h->finished, &h->lock, &until);
-  }
-  pthread_mutex_unlock(&h->lock);
-}
+enum tag { TAG_UNIT = 1, TAG_ALIVE, TAG_STOP, TAG_RESULT };
 
 /* ---- rank 0 ------------------------------------------------------------------------------------------------ */
+
+/* One that was handed out and is still held by somebody, or waits to be handed out again. */
+struct unit {
+  struct unit *next; /* in the queue */
+  int holders;       /* ranks */
+  bool queued, done;
+  max_align_t bytes[];
+};
+
+struct peer {
+  struct unit *held[MV_PLACES]; /* oldest first */
+  int count;
+  bool silent;
+  double since; /* when it began the oldest */
+  double told;  /* when it last heard of rank 0 */
+};
 
 struct master {
   struct mv_comm *comm;
   const struct mv_farm *farm;
-  struct helper helper;
+  struct mv_helper helper;
   int size;
-  int *held; /* [size] units at each rank; [0] unused */
-  int under_way;
-  bool dry;     /* next() has no more */
-  bool stopped; /* tick() or done() wants no more */
-  bool broken;  /* done() failed: results are of no use any more */
-  void *unit, *buffer;
+  struct peer *peer;  /* [size] */
+  struct unit *again; /* queue of units that silent ranks hold */
+  int64_t undone;     /* units handed out whose result is not in */
+  int awaited;        /* places filled at ranks that answer */
+  int answering;      /* ranks, without rank 0 */
+  bool dry;           /* next() has no more */
+  bool stopped;       /* tick() or done() wants no more */
+  bool broken;        /* done() failed: results are of no use any more */
+  void *buffer;
   size_t capacity;
-  double next_tick;
+  double next_tick, looked, patience;
 };
 
-/* The next unit, if rank 0 still hands out work. */
-static bool take_unit(struct master *m, void *unit)
+static void drop_unit(struct unit *u)
 {
+  if (u->holders == 0 && !u->queued) {
+    free(u);
+  }
+}
+
+static struct unit *dequeue(struct master *m)
+{
+  struct unit *u = m->again;
+  m->again = u->next;
+  u->queued = false;
+  return u;
+}
+
+/* The next unit, if rank 0 still hands out work. */
+static struct unit *take_unit(struct master *m)
+{
+  while (m->again && !m->stopped) {
+    struct unit *u = dequeue(m);
+    if (!u->done) {
+      return u;
+    }
+    drop_unit(u);
+  }
   if (m->dry || m->stopped) {
-    return false;
+    return NULL;
   }
-  if (!m->farm->next(m->farm->self, unit)) {
+  struct unit *u = mv_memory_take(1, sizeof *u + m->farm->unit_size);
+  if (!m->farm->next(m->farm->self, u->bytes)) {
     m->dry = true;
+    free(u);
+    return NULL;
+  }
+  m->undone++;
+  return u;
+}
+
+/* Gives a rank one more unit if it may have one and there is one. Rank 0 helps out when nobody else answers. */
+static bool feed(struct master *m, int rank)
+{
+  struct peer *p = &m->peer[rank];
+  bool may = rank > 0 ? !p->silent : m->farm->master_computes || m->answering == 0;
+  struct unit *u = may && p->count < MV_PLACES ? take_unit(m) : NULL;
+  if (!u) {
     return false;
   }
-  m->under_way++;
+  double now = mv_clock_monotonic();
+  p->since = p->count ? p->since : now;
+  p->held[p->count++] = u;
+  u->holders++;
+  m->awaited++;
+  if (rank == 0) {
+    mv_helper_give(&m->helper, u->bytes);
+  } else {
+    p->told = now;
+    mv_comm_send(m->comm, rank, TAG_UNIT, u->bytes, m->farm->unit_size);
+  }
   return true;
 }
 
-/* Gives a rank one more unit if there is one. */
-static void feed(struct master *m, int rank)
+/* A rank has answered; the unit that it is about, for settle. */
+static struct unit *answer(struct master *m, int rank)
 {
-  if (rank == 0) {
-    if (take_unit(m, helper_unit(&m->helper))) {
-      helper_go(&m->helper);
-    }
-  } else if (take_unit(m, m->unit)) {
-    m->held[rank]++;
-    mv_comm_send(m->comm, rank, TAG_UNIT, m->unit, m->farm->unit_size);
+  struct peer *p = &m->peer[rank];
+  assert(p->count > 0);
+  double now = mv_clock_monotonic();
+  if (p->silent) {
+    p->silent = false;
+    m->awaited += p->count;
+    m->answering++;
+    m->farm->heard(m->farm->self, rank);
+  } else if (rank > 0 && m->patience < SLACK * (now - p->since)) {
+    m->patience = SLACK * (now - p->since);
   }
+  struct unit *u = p->held[0];
+  p->count--;
+  for (int i = 0; i < p->count; i++) {
+    p->held[i] = p->held[i + 1];
+  }
+  p->since = now;
+  u->holders--;
+  m->awaited--;
+  return u;
 }
 
-static void take_result(struct master *m, const void *result, size_t size)
+/* A unit's result counts once. */
+static void settle(struct master *m, struct unit *u, const void *result, size_t size)
 {
-  m->under_way--;
-  if (!m->broken && !m->farm->done(m->farm->self, result, size)) {
-    m->broken = m->stopped = true;
+  if (!u->done) {
+    u->done = true;
+    m->undone--;
+    if (!m->broken && !m->farm->done(m->farm->self, result, size)) {
+      m->broken = m->stopped = true;
+    }
   }
+  drop_unit(u);
 }
 
 /* Results that have arrived, at most one a rank, so that ticks get their turn; false: there was none. */
@@ -222,27 +176,85 @@ static bool collect(struct master *m)
   int source, tag;
   size_t size;
   for (int i = 1; i < m->size && mv_comm_poll(m->comm, &source, &tag, &m->buffer, &m->capacity, &size); i++) {
-    assert(tag == TAG_RESULT && m->held[source] > 0);
-    m->held[source]--;
+    assert(tag == TAG_RESULT);
+    struct unit *u = answer(m, source);
     feed(m, source); /* before done(), which may write to a disk */
-    take_result(m, m->buffer, size);
+    settle(m, u, m->buffer, size);
     some = true;
   }
-  struct place *p = helper_result(&m->helper);
+  const struct mv_place *p = mv_helper_result(&m->helper);
   if (p) {
-    take_result(m, p->result, p->size);
-    helper_release(&m->helper);
+    settle(m, answer(m, 0), p->result, p->size);
+    mv_helper_release(&m->helper);
     feed(m, 0);
     some = true;
   }
   return some;
 }
 
+/* One unit to everybody, then a second one. */
+static void feed_all(struct master *m)
+{
+  for (int place = 0; place < MV_PLACES; place++) {
+    for (int rank = 0; rank < m->size; rank++) {
+      feed(m, rank);
+    }
+  }
+}
+
+static void fall_silent(struct master *m, int rank, double seconds)
+{
+  struct peer *p = &m->peer[rank];
+  p->silent = true;
+  m->awaited -= p->count;
+  m->answering--;
+  m->farm->silent(m->farm->self, rank, seconds, p->count);
+  for (int i = 0; i < p->count; i++) {
+    struct unit *u = p->held[i];
+    if (!u->done && !u->queued) {
+      u->queued = true;
+      u->next = m->again;
+      m->again = u;
+    }
+  }
+}
+
+/* Who has been silent for too long; tells those who wait that rank 0 is there. */
+static void watch(struct master *m, double now)
+{
+  int silent = 0;
+  for (int rank = 1; rank < m->size; rank++) {
+    struct peer *p = &m->peer[rank];
+    if (p->count > 0 && !p->silent && now - p->since > m->patience) {
+      fall_silent(m, rank, now - p->since);
+      silent++;
+    } else if (p->count == 0 && now - p->told > ALIVE_SECONDS) {
+      p->told = now;
+      mv_comm_send(m->comm, rank, TAG_ALIVE, NULL, 0);
+    }
+  }
+  if (silent > 0) {
+    feed_all(m);
+  }
+}
+
+/* What happened while rank 0 did not look is no silence. */
+static void look(struct master *m, double now)
+{
+  double gap = now - m->looked;
+  for (int rank = 1; rank < m->size && gap > LOOK_SECONDS; rank++) {
+    m->peer[rank].since += gap;
+  }
+  m->looked = now;
+}
+
 static void tick(struct master *m)
 {
-  double time = mv_clock_monotonic();
-  if (time >= m->next_tick) {
-    m->next_tick = time + TICK_SECONDS;
+  double now = mv_clock_monotonic();
+  look(m, now);
+  if (now >= m->next_tick) {
+    m->next_tick = now + TICK_SECONDS;
+    watch(m, now);
     if (!m->farm->tick(m->farm->self)) {
       m->stopped = true;
     }
@@ -262,20 +274,16 @@ static void idle(struct master *m, int *polls)
   }
   double rest = m->next_tick - mv_clock_monotonic();
   if (rest > 0) {
-    helper_wait(&m->helper, nap < rest ? nap : rest);
+    mv_helper_wait(&m->helper, nap < rest ? nap : rest);
   }
 }
 
 static bool master_run(struct master *m)
 {
-  for (int place = 0; place < PLACES; place++) {
-    for (int rank = m->farm->master_computes ? 0 : 1; rank < m->size; rank++) {
-      tick(m);
-      feed(m, rank);
-    }
-  }
   int polls = 0;
-  while (m->under_way > 0) {
+  tick(m); /* before any work: perhaps there shall be none */
+  feed_all(m);
+  while (m->awaited > 0 || (m->again && !m->stopped)) {
     bool some = collect(m);
     tick(m);
     if (some) {
@@ -284,11 +292,32 @@ static bool master_run(struct master *m)
       idle(m, &polls);
     }
   }
-  bool complete = m->dry && !m->broken;
+  bool complete = m->dry && m->undone == 0 && !m->broken;
   for (int rank = 1; rank < m->size; rank++) {
-    mv_comm_send(m->comm, rank, TAG_STOP, &complete, sizeof complete);
+    if (!m->peer[rank].silent) {
+      mv_comm_send(m->comm, rank, TAG_STOP, &complete, sizeof complete);
+    }
+  }
+  if (m->answering < m->size - 1) {
+    mv_comm_lose(m->comm);
   }
   return complete;
+}
+
+/* What nobody will answer for any more. */
+static void master_free(struct master *m)
+{
+  while (m->again) {
+    drop_unit(dequeue(m));
+  }
+  for (int rank = 1; rank < m->size; rank++) {
+    for (int i = 0; i < m->peer[rank].count; i++) {
+      m->peer[rank].held[i]->holders--;
+      drop_unit(m->peer[rank].held[i]);
+    }
+  }
+  free(m->peer);
+  free(m->buffer);
 }
 
 /* ---- the other ranks ---------------------------------------------------------------------------------------- */
@@ -296,15 +325,21 @@ static bool master_run(struct master *m)
 static bool worker_run(struct mv_comm *comm, const struct mv_farm *farm)
 {
   void *message = NULL, *result = NULL;
-  size_t message_capacity = 0, result_capacity = 0;
-  int source, tag;
-  size_t size;
-  while (size = mv_comm_receive(comm, 0, &source, &tag, &message, &message_capacity), tag == TAG_UNIT) {
-    assert(size == farm->unit_size);
-    size_t bytes = farm->compute(farm->self, message, &result, &result_capacity);
-    mv_comm_send(comm, 0, TAG_RESULT, result, bytes);
+  size_t message_capacity = 0, result_capacity = 0, size;
+  int tag = TAG_ALIVE;
+  while (tag != TAG_STOP) {
+    if (!mv_comm_receive(comm, 0, farm->master_patience, &tag, &message, &message_capacity, &size)) {
+      farm->orphan(farm->self, farm->master_patience);
+    }
+    if (tag == TAG_UNIT) {
+      assert(size == farm->unit_size);
+      size_t bytes = farm->compute(farm->self, message, &result, &result_capacity);
+      if (!mv_comm_send_within(comm, 0, TAG_RESULT, result, bytes, farm->master_patience)) {
+        farm->orphan(farm->self, farm->master_patience);
+      }
+    }
   }
-  assert(tag == TAG_STOP && size == sizeof(bool));
+  assert(size == sizeof(bool));
   bool complete = *(bool *)message;
   free(message);
   free(result);
@@ -316,17 +351,16 @@ bool mv_farm_run(struct mv_comm *comm, const struct mv_farm *farm)
   if (mv_comm_rank(comm) != 0) {
     return worker_run(comm, farm);
   }
-  struct mv_farm alone = *farm;
-  alone.master_computes |= mv_comm_size(comm) == 1;
-  struct master m = {.comm = comm, .farm = &alone, .size = mv_comm_size(comm)};
-  m.held = mv_memory_take((size_t)m.size, sizeof *m.held);
-  m.unit = mv_memory_take(1, farm->unit_size);
-  m.next_tick = mv_clock_monotonic();
-  helper_start(&m.helper, &alone);
+  struct master m = {.comm = comm, .farm = farm, .size = mv_comm_size(comm), .patience = farm->patience};
+  m.peer = mv_memory_take((size_t)m.size, sizeof *m.peer);
+  m.answering = m.size - 1;
+  m.next_tick = m.looked = mv_clock_monotonic();
+  for (int rank = 1; rank < m.size; rank++) {
+    m.peer[rank].told = m.looked;
+  }
+  mv_helper_start(&m.helper, farm);
   bool complete = master_run(&m);
-  helper_stop(&m.helper);
-  free(m.held);
-  free(m.unit);
-  free(m.buffer);
+  mv_helper_stop(&m.helper);
+  master_free(&m);
   return complete;
 }

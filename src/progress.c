@@ -58,6 +58,13 @@ void mv_meter_tick(struct mv_meter *m)
   }
 }
 
+void mv_meter_break(const struct mv_meter *m)
+{
+  if (m->terminal) {
+    fputc('\n', m->out);
+  }
+}
+
 void mv_meter_stop(struct mv_meter *m)
 {
   if (m->period > 0) {

@@ -180,4 +180,6 @@ bool mv_schedule_next(struct mv_schedule *s, struct mv_unit *unit)
 
 int64_t mv_schedule_units(const struct mv_schedule *s) { return s->units; }
 
+double mv_schedule_longest(const struct mv_schedule *s) { return s->run_count > 0 ? s->runs[0].seconds : 0; }
+
 double mv_schedule_seconds(const struct mv_schedule *s) { return s->seconds; }

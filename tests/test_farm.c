@@ -4,12 +4,16 @@
  * checks that every unit that it handed out comes back exactly once, and gathers what each rank has computed. Prints
  * TAP-like lines.
  */
+#define _GNU_SOURCE
 #include <assert.h>
+#include <math.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "metavar/farm.h"
 
@@ -25,7 +29,26 @@ struct world {
   int *seen;                    /* [units] done() calls of each */
   bool wrong, over;             /* a bad result; work handed out after giving up */
   int64_t computed;             /* on this rank */
+  int silent, heard;            /* calls */
+  double asleep;                /* this rank stops itself at its third unit, for so long; 0: never; < 0: for ever */
 };
+
+#define PATIENCE 60.0 /* for what answers */
+#define SHORT    0.5  /* for what does not */
+#define ORPHAN   2.0
+
+/* SIGSTOP for this process, and SIGCONT by a child after some time. */
+static void stop_myself(double seconds)
+{
+  pid_t me = getpid();
+  if (seconds > 0 && fork() == 0) {
+    struct timespec t = {(time_t)seconds, (long)(fmod(seconds, 1) * 1e9)};
+    nanosleep(&t, NULL);
+    kill(me, SIGCONT);
+    _exit(0);
+  }
+  raise(SIGSTOP);
+}
 
 static void work(int64_t microseconds)
 {
@@ -57,6 +80,9 @@ static size_t compute(void *self, const void *unit, void **result, size_t *capac
   struct unit u;
   memcpy(&u, unit, sizeof u);
   work(u.microseconds);
+  if (w->asleep != 0 && w->computed == 2) {
+    stop_myself(w->asleep);
+  }
   size_t size = (size_t)(u.words + 1) * 8;
   if (*capacity < size) {
     free(*result);
@@ -93,6 +119,43 @@ static bool tick(void *self)
   return w->quit_tick < 0 || w->handed < w->quit_tick;
 }
 
+static void silent(void *self, int rank, double seconds, int units)
+{
+  struct world *w = self;
+  printf("rank %d silent after %.1f s with %d units\n", rank, seconds, units);
+  w->silent++;
+}
+
+static void heard(void *self, int rank)
+{
+  struct world *w = self;
+  printf("rank %d answers again\n", rank);
+  w->heard++;
+}
+
+static void orphan(void *self, double seconds)
+{
+  struct world *w = self;
+  printf("ok rank %d has heard nothing for %.1f s\n", mv_comm_rank(w->comm), seconds);
+  mv_comm_abort(w->comm, 75);
+}
+
+static struct mv_farm farm_of(struct world *w, bool master_computes, double patience)
+{
+  return (struct mv_farm){.self = w,
+                          .next = next,
+                          .done = done,
+                          .tick = tick,
+                          .unit_size = sizeof(struct unit),
+                          .compute = compute,
+                          .master_computes = master_computes,
+                          .patience = patience,
+                          .silent = silent,
+                          .heard = heard,
+                          .master_patience = patience == PATIENCE ? PATIENCE : ORPHAN,
+                          .orphan = orphan};
+}
+
 static int failures;
 
 static void report(struct mv_comm *comm, bool ok, const char *name)
@@ -109,7 +172,7 @@ static void trial(struct mv_comm *comm, const char *name, struct world w, bool m
   w.comm = comm;
   w.seen = calloc((size_t)w.units + 1, sizeof *w.seen);
   assert(w.seen);
-  struct mv_farm farm = {&w, next, done, tick, sizeof(struct unit), compute, master_computes};
+  struct mv_farm farm = farm_of(&w, master_computes, PATIENCE);
   bool complete = mv_farm_run(comm, &farm), all = complete;
   int64_t computed[64], sum = 0;
   mv_comm_gather(comm, &w.computed, sizeof w.computed, computed);
@@ -142,10 +205,52 @@ static void trial(struct mv_comm *comm, const char *name, struct world w, bool m
   free(w.seen);
 }
 
+/* The last rank is stopped in mid-unit, for a while or for ever. Every result must count once. */
+static int sleeper(struct mv_comm *comm, double asleep, bool master_computes)
+{
+  bool last = mv_comm_rank(comm) == mv_comm_size(comm) - 1;
+  struct world w = {.comm = comm,
+                    .units = 400,
+                    .microseconds = 20000,
+                    .words = 30000,
+                    .quit_done = -1,
+                    .quit_tick = -1,
+                    .asleep = last ? asleep : 0};
+  w.seen = calloc((size_t)w.units, sizeof *w.seen);
+  assert(w.seen);
+  struct mv_farm farm = farm_of(&w, master_computes, SHORT);
+  bool ok = mv_farm_run(comm, &farm) && !w.wrong && w.taken == w.units;
+  for (int64_t i = 0; i < w.units; i++) {
+    ok &= w.seen[i] == 1;
+  }
+  ok &= w.silent == 1 && w.heard == (asleep > 0);
+  report(comm, ok, asleep > 0 ? "a rank stopped for a while" : "a rank stopped for ever");
+  fflush(stdout);
+  free(w.seen);
+  return mv_comm_stop(comm, mv_comm_rank(comm) == 0 && !ok ? EXIT_FAILURE : EXIT_SUCCESS, PATIENCE);
+}
+
+/* Rank 0 is stopped for ever: the others end the run. */
+static int orphans(struct mv_comm *comm)
+{
+  struct world w = {.comm = comm, .units = 200, .microseconds = 20000, .quit_done = -1, .quit_tick = -1};
+  w.seen = calloc((size_t)w.units, sizeof *w.seen);
+  assert(w.seen);
+  w.asleep = mv_comm_rank(comm) == 0 ? -1 : 0;
+  struct mv_farm farm = farm_of(&w, true, SHORT);
+  mv_farm_run(comm, &farm);
+  report(comm, false, "rank 0 stopped");
+  return mv_comm_stop(comm, EXIT_FAILURE, SHORT);
+}
+
+/* Without arguments: farms in which everybody answers. */
 int main(int argc, char **argv)
 {
   struct mv_comm *comm = mv_comm_start(&argc, &argv);
   assert(mv_comm_size(comm) <= 64);
+  if (argc > 1) {
+    return strcmp(argv[1], "orphans") == 0 ? orphans(comm) : sleeper(comm, atof(argv[1]), argc == 2);
+  }
   for (int master = 0; master <= 1; master++) {
     trial(comm, "no units", (struct world){.quit_done = -1, .quit_tick = -1}, master);
     trial(comm, "one unit", (struct world){.units = 1, .quit_done = -1, .quit_tick = -1}, master);
@@ -168,5 +273,5 @@ int main(int argc, char **argv)
           (struct world){.units = 100000, .quit_done = -1, .quit_tick = 50, .microseconds = 3000}, master);
   }
   mv_comm_share(comm, &failures, sizeof failures);
-  return mv_comm_stop(comm, failures ? EXIT_FAILURE : EXIT_SUCCESS);
+  return mv_comm_stop(comm, failures ? EXIT_FAILURE : EXIT_SUCCESS, PATIENCE);
 }

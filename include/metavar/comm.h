@@ -14,18 +14,25 @@ int mv_comm_size(const struct mv_comm *);
 const char *mv_comm_host(const struct mv_comm *);
 const char *mv_comm_library(void); /* "Open MPI v4.1.4, ..." without starting it */
 
-/* Blocking send and receive of byte strings. Messages of one sender arrive in order. */
+/* Byte strings. Messages of one sender arrive in order. A small one (a few kB) never waits for its receiver. */
 void mv_comm_send(struct mv_comm *, int to, int tag, const void *bytes, size_t size);
-/* Waits for a message from `from` (-1: anyone); grows *buffer (malloc'ed, *capacity) as needed; returns its size. */
-size_t mv_comm_receive(struct mv_comm *, int from, int *source, int *tag, void **buffer, size_t *capacity);
-/* The same if a message is there; false otherwise, at once. */
+/* One of any size. False: not taken within so many seconds, and then nothing but mv_comm_abort is left. */
+bool mv_comm_send_within(struct mv_comm *, int to, int tag, const void *bytes, size_t size, double seconds);
+/* Waits for a message from a rank; grows *buffer (malloc'ed, *capacity) as needed. False: none came. */
+bool mv_comm_receive(struct mv_comm *, int from, double seconds, int *tag, void **buffer, size_t *capacity,
+                     size_t *size);
+/* Takes a message from anyone if one is there; false otherwise, at once. */
 bool mv_comm_poll(struct mv_comm *, int *source, int *tag, void **buffer, size_t *capacity, size_t *size);
 /* Small collective at start: every rank gets rank 0's bytes; rank 0 gets everyone's (out[size * bytes]). */
 void mv_comm_share(struct mv_comm *, void *bytes, size_t size);
 void mv_comm_gather(struct mv_comm *, const void *bytes, size_t size, void *out);
 
-/* Orderly end: all ranks call it when nothing is under way, with the same exit code, which is returned. */
-int mv_comm_stop(struct mv_comm *, int exit_code);
+/* Rank 0: some rank does not answer any more. mv_comm_share does nothing from here on; mv_comm_stop ends all ranks. */
+void mv_comm_lose(struct mv_comm *);
+
+/* The end, for all ranks, when nothing is under way; returns rank 0's exit code on all. Waits for rank 0, and rank 0 for
+ * the others, but no longer than `patience` seconds: a rank that does not come is ended. */
+int mv_comm_stop(struct mv_comm *, int exit_code, double patience);
 _Noreturn void mv_comm_abort(struct mv_comm *, int exit_code); /* ends all ranks */
 
 /* Before the start, from the launcher's environment: is this the rank that talks to the user? */

@@ -8,7 +8,8 @@ struct mv_farm {
   void *self;
   /* Rank 0, main thread. Writes the next unit into unit[unit_size]; false: none left. */
   bool (*next)(void *self, void *unit);
-  /* Rank 0, main thread. One finished result. False: give up (the caller knows why), stop all ranks in good order. */
+  /* Rank 0, main thread. One finished result; every unit's comes here at most once. False: give up (the caller knows
+   * why), stop all ranks in good order. */
   bool (*done)(void *self, const void *result, size_t size);
   /* Rank 0, main thread, about every 100 ms: progress, commits, signals. False: hand out no more units, collect what is
    * under way, return. */
@@ -18,11 +19,22 @@ struct mv_farm {
    * size. */
   size_t (*compute)(void *self, const void *unit, void **result, size_t *capacity);
   bool master_computes; /* rank 0 computes too, in a thread of its own; always true for one rank */
+
+  /* Watchdog. A rank that brings no result for `patience` seconds, or for 8 times the longest that any has taken, is
+   * silent: others get its units. When it answers after all, what is new counts and what is late does not. patience must
+   * exceed what a unit can take. */
+  double patience;
+  void (*silent)(void *self, int rank, double seconds, int units); /* rank 0: it has these units */
+  void (*heard)(void *self, int rank);                             /* rank 0: it has answered again */
+  /* Other ranks, which hear from rank 0 at least every few seconds: nothing for master_patience seconds. Must not
+   * return. */
+  double master_patience;
+  void (*orphan)(void *self, double seconds);
 };
 
-/* Every rank calls this with the same struct (workers use compute and unit_size only). Each worker holds one unit at
- * work and the next one waiting. Returns on every rank when all work is done or given up; true if next() ran dry and
- * all results arrived. */
+/* Every rank calls this with the same struct (workers use compute, unit_size and orphan only). Each rank holds one unit
+ * at work and the next one waiting. Returns when all work is done or given up; true if next() ran dry and all results
+ * arrived. With ranks that are silent then, comm goes on as after mv_comm_lose. */
 bool mv_farm_run(struct mv_comm *, const struct mv_farm *);
 
 #endif

@@ -27,6 +27,7 @@ int64_t mv_schedule_samples(const struct mv_schedule *);
 /* After the cut. */
 bool mv_schedule_next(struct mv_schedule *, struct mv_unit *); /* false: none left */
 int64_t mv_schedule_units(const struct mv_schedule *);         /* in all, handed out or not */
+double mv_schedule_longest(const struct mv_schedule *);        /* predicted seconds of the longest unit */
 double mv_schedule_seconds(const struct mv_schedule *);        /* predicted, of all units on one core */
 
 #endif

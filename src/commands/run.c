@@ -21,6 +21,9 @@
 #include "metavar/schedule.h"
 
 #define CALIBRATION_SECONDS        0.5
+#define PATIENCE_SECONDS           60.0 /* a rank is silent after so long, and after so many of its longest units */
+#define PATIENCE_UNITS             10
+#define MASTER_PATIENCE            30 /* times as long: rank 0 may be waiting for a disk */
 #define RANKS_MAX_COMPUTING_MASTER 64 /* beyond, rank 0 had better serve the others without delay */
 
 static const char *const computes_words[] = {"auto", "yes", "no", NULL};
@@ -30,6 +33,10 @@ struct settings { /* of the command line */
   double period;
   int computes; /* index into computes_words */
   double limit; /* seconds; INFINITY: not given */
+};
+
+struct place { /* of a rank */
+  char host[64], kernel[16];
 };
 
 struct run {
@@ -43,10 +50,11 @@ struct run {
   struct mv_schedule *schedule;
   struct mv_meter meter;
   struct mv_deadline deadline;
-  double *seconds; /* [entry_count] per replicate */
-  bool late;       /* another unit would not be back before the deadline */
-  bool asked;      /* metavar stop */
-  int exit_code;   /* the store's, when it failed under way */
+  double *seconds;     /* [entry_count] per replicate */
+  struct place *place; /* [ranks] */
+  bool late;           /* another unit would not be back before the deadline */
+  bool asked;          /* metavar stop */
+  int exit_code;       /* the store's, when it failed under way */
 };
 
 /* ---- signals: commit and leave -------------------------------------------------------------------------- */
@@ -144,6 +152,43 @@ static size_t farm_compute(void *self, const void *bytes, void **result, size_t 
   return size;
 }
 
+static void farm_silent(void *self, int rank, double seconds, int units)
+{
+  const struct run *r = self;
+  mv_meter_break(&r->meter);
+  fprintf(
+      stderr,
+      "metavar: rank %d on host %s has been silent for %.0f s; its %d work unit%s to other ranks. Is it stopped, or "
+      "its node overloaded?\n",
+      rank, r->place[rank].host, seconds, units, units == 1 ? " goes" : "s go");
+}
+
+static void farm_heard(void *self, int rank)
+{
+  const struct run *r = self;
+  mv_meter_break(&r->meter);
+  fprintf(stderr, "metavar: rank %d on host %s answers again\n", rank, r->place[rank].host);
+}
+
+static void farm_orphan(void *self, double seconds)
+{
+  const struct run *r = self;
+  fprintf(
+      stderr,
+      "metavar: rank %d on host %s has heard nothing from rank 0 for %.0f s and ends the run; what is stored stays: "
+      "run the same command again\n",
+      mv_comm_rank(r->comm), mv_comm_host(r->comm), seconds);
+  mv_comm_abort(r->comm, MV_EXIT_AGAIN);
+}
+
+/* METAVAR_PATIENCE_SECONDS is for tests. */
+static double patience_seconds(void)
+{
+  const char *text = getenv("METAVAR_PATIENCE_SECONDS");
+  double seconds = text ? strtod(text, NULL) : 0;
+  return seconds > 0 ? seconds : PATIENCE_SECONDS;
+}
+
 /* ---- before: one job on all ranks ------------------------------------------------------------------------ */
 
 /* Rank 0: reads, plans, opens. Exit code. */
@@ -189,15 +234,13 @@ static void share_job(struct run *r)
 /* Comma-separated hosts in rank order, with the kernel where ranks use different ones. NULL on the other ranks. */
 static char *gather_hosts(struct run *r)
 {
-  struct place {
-    char host[64], kernel[16];
-  } mine = {{0}, {0}}, *all = NULL;
+  struct place mine = {{0}, {0}}, *all = NULL;
   int size = mv_comm_size(r->comm);
   bool first = mv_comm_rank(r->comm) == 0, mixed = false;
   snprintf(mine.host, sizeof mine.host, "%s", mv_comm_host(r->comm));
   snprintf(mine.kernel, sizeof mine.kernel, "%s", r->job->kernel->name);
   if (first) {
-    all = mv_memory_take((size_t)size, sizeof *all);
+    r->place = all = mv_memory_take((size_t)size, sizeof *all);
   }
   mv_comm_gather(r->comm, &mine, sizeof mine, all);
   if (!first) {
@@ -210,7 +253,6 @@ static char *gather_hosts(struct run *r)
   for (int i = 0; i < size; i++) {
     end += sprintf(end, mixed ? "%s%s(%s)" : "%s%s", i ? "," : "", all[i].host, all[i].kernel);
   }
-  free(all);
   return hosts;
 }
 
@@ -244,6 +286,29 @@ static int end_attempt(struct run *r, struct mv_attempt *attempt, bool complete)
   return exit_code == MV_EXIT_OK ? written : exit_code;
 }
 
+static struct mv_farm make_farm(struct run *r)
+{
+  int ranks = mv_comm_size(r->comm);
+  double patience = patience_seconds();
+  struct mv_farm farm = {.self = r,
+                         .next = farm_next,
+                         .done = farm_done,
+                         .tick = farm_tick,
+                         .unit_size = sizeof(struct mv_unit),
+                         .compute = farm_compute,
+                         .silent = farm_silent,
+                         .heard = farm_heard,
+                         .master_patience = MASTER_PATIENCE * patience,
+                         .orphan = farm_orphan};
+  farm.master_computes =
+      ranks == 1 || r->settings.computes == 1 || (r->settings.computes == 0 && ranks <= RANKS_MAX_COMPUTING_MASTER);
+  farm.patience = patience;
+  if (r->schedule) {
+    farm.patience = fmax(patience, PATIENCE_UNITS * mv_schedule_longest(r->schedule));
+  }
+  return farm;
+}
+
 /* All ranks: computes what is missing. Exit code on rank 0: 0 when everything is there. */
 static int compute(struct run *r)
 {
@@ -256,15 +321,11 @@ static int compute(struct run *r)
   }
   mv_comm_share(r->comm, &exit_code, sizeof exit_code);
   if (exit_code == MV_EXIT_OK) {
-    struct mv_farm farm = {r, farm_next, farm_done, farm_tick, sizeof(struct mv_unit), farm_compute, false};
-    farm.master_computes =
-        ranks == 1 || r->settings.computes == 1 || (r->settings.computes == 0 && ranks <= RANKS_MAX_COMPUTING_MASTER);
     if (first) {
       make_units(r);
     }
-    if (!first || farm.master_computes) {
-      r->worker = mv_worker_create(r->plan);
-    }
+    r->worker = mv_worker_create(r->plan);
+    struct mv_farm farm = make_farm(r);
     bool complete = mv_farm_run(r->comm, &farm) && !r->late;
     if (first) {
       exit_code = end_attempt(r, &attempt, complete);
@@ -295,7 +356,7 @@ static int finish(struct run *r, bool computed)
   return exit_code;
 }
 
-/* All ranks, with the store open and the job known everywhere. Exit code, the same everywhere. */
+/* All ranks, with the store open and the job known everywhere. Exit code on rank 0. */
 static int work(struct run *r)
 {
   bool first = mv_comm_rank(r->comm) == 0, missing = first && mv_schedule_samples(r->schedule) > 0;
@@ -309,7 +370,6 @@ static int work(struct run *r)
               stop_reason(r));
     }
   }
-  mv_comm_share(r->comm, &exit_code, sizeof exit_code);
   return exit_code;
 }
 
@@ -369,6 +429,7 @@ static void release(struct run *r)
   mv_job_free(r->job);
   mv_deadline_free(&r->deadline);
   free(r->seconds);
+  free(r->place);
 }
 
 static int run(const struct mv_args *args)
@@ -392,7 +453,7 @@ static int run(const struct mv_args *args)
   share_job(&r);
   exit_code = work(&r);
   release(&r);
-  return mv_comm_stop(r.comm, exit_code);
+  return mv_comm_stop(r.comm, exit_code, patience_seconds());
 }
 
 const struct mv_command mv_command_run = {
