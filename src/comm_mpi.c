@@ -56,6 +56,8 @@ bool mv_comm_speaks(void)
   return !rank || !strcmp(rank, "0");
 }
 
+bool mv_comm_may_leave(void) { return !launcher_rank() || getenv("OMPI_COMM_WORLD_RANK"); }
+
 struct mv_comm *mv_comm_start(int *argc, char ***argv)
 {
   struct mv_comm *c = mv_memory_take(1, sizeof *c);

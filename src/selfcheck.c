@@ -208,6 +208,9 @@ void mv_selfcheck_arrange(enum mv_recipe recipe, const struct mv_estimator *esti
   int64_t *population = setting(estimator, settings, "population", MV_INT);
   if (population)
     *population = 4;
+  double *smoothing = setting(estimator, settings, "smoothing", MV_REAL);
+  if (smoothing)
+    *smoothing = 0.2;
   choose_words(estimator, settings, "noise_shared", (const char *const[]){"task", "action", "reward", "window", NULL});
   const char *offered[MV_HESSIANS + 1] = {NULL};
   for (int mode = 0, count = 0; mode < MV_HESSIANS; mode++)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,6 +55,61 @@ int mv_store_audit(const char *path, const struct mv_plan *plan, struct mv_audit
   }
   close(run);
   return code;
+}
+
+/* --- checksums.xxh128 ---------------------------------------------------------------------------------------- */
+
+static const char *const sum_faults[] = {
+    [MV_SUM_WRONG] = "is not what checksums.xxh128 says: it has changed since it was written",
+    [MV_SUM_GONE] = "is listed in checksums.xxh128 but cannot be read",
+};
+
+int mv_store_check_sums(const char *path, int *wrong)
+{
+  int run = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), count = 0;
+  *wrong = 0;
+  if (run < 0)
+    return 0;
+  struct mv_sums sums = mv_sums_read(run);
+  for (int k = 0; k < sums.count; k++) {
+    const char *name = sums.at[k].name;
+    bool first = true;
+    for (int j = 0; j < k && first; j++)
+      first = strcmp(sums.at[j].name, name) != 0;
+    if (!first)
+      continue;
+    enum mv_sum_state state = mv_sums_state(run, &sums, name);
+    struct stat info;
+    if (state == MV_SUM_GONE && fstatat(run, name, &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT &&
+        strncmp(name, "results", 7) == 0)
+      continue; /* moved away, or its writer was killed before it had its name */
+    count++;
+    if (state == MV_SUM_FITS)
+      continue;
+    mv_store_say("%s/%s: %s", path, name, sum_faults[state]);
+    ++*wrong;
+  }
+  mv_sums_free(&sums);
+  close(run);
+  return count;
+}
+
+/* Whether a results file is what the checksums beside it say; a file without any is taken as it is. */
+bool mv_results_sum_fits(const char *path)
+{
+  char *copy = mv_text_copy(path);
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+  int run = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  struct mv_sums sums = mv_sums_read(run);
+  enum mv_sum_state state = mv_sums_state(run, &sums, name);
+  bool fits = state == MV_SUM_FITS || state == MV_SUM_UNLISTED;
+  if (!fits)
+    mv_store_say("%s: %s; the command that made the run writes it again", path, sum_faults[state]);
+  mv_sums_free(&sums);
+  if (run >= 0)
+    close(run);
+  free(copy);
+  return fits;
 }
 
 /* --- results.h5 and its job ----------------------------------------------------------------------------------- */

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "metavar/memory.h"
@@ -50,20 +49,6 @@ static struct mv_schema *schema_of_run(int run, const struct mv_plan *plan, cons
   free(line);
   free(attempt);
   return schema;
-}
-
-static bool room_for(const char *folder, const struct mv_schema *schema)
-{
-  struct statvfs disk;
-  double need = 1 << 20;
-  for (int k = 0; k < schema->count; k++)
-    need +=
-        4096 + 1.02 * (double)mv_dataset_elements(&schema->dataset[k]) * (double)mv_type_bytes(schema->dataset[k].type);
-  if (statvfs(folder, &disk) != 0 || (double)disk.f_bavail * (double)disk.f_frsize >= need)
-    return true;
-  mv_store_say("%s: results.h5 needs about %.0f MB and %.0f MB are free; make room and run the same command again",
-               folder, need / 1e6, (double)disk.f_bavail * (double)disk.f_frsize / 1e6);
-  return false;
 }
 
 /* --- copying --------------------------------------------------------------------------------------------- */
@@ -136,7 +121,7 @@ static int copy_shard(struct copy *copy, int run, const char *path, const struct
   const char *fault = mv_shard_fault(run, shard, true);
   if (fault) {
     mv_store_say("%s: %s; run the same command again to compute its samples again", name, fault);
-    return MV_EXIT_DATA;
+    return MV_EXIT_AGAIN;
   }
   copy->shard = mv_shard_open(name);
   copy->fate = copy->shard >= 0 ? COPIED : SHARD_BAD;
@@ -173,21 +158,37 @@ static int write_results(const char *to, int run, const char *path, const struct
   return code;
 }
 
+/* Gives results.h5.part its name and its checksum. */
+static bool publish(int run)
+{
+  int64_t bytes;
+  char hex[33];
+  struct mv_sums sums = mv_sums_read(run);
+  bool fine = mv_file_digest(run, "results.h5.part", &bytes, hex);
+  mv_sums_add(&sums, "results.h5", hex);
+  fine = fine && mv_sums_write(run, &sums) && mv_file_publish(run, "results.h5.part", "results.h5");
+  if (fine && mv_sums_drop(&sums, "results.h5") > 1) {
+    mv_sums_add(&sums, "results.h5", hex);
+    fine = mv_sums_write(run, &sums);
+  }
+  int error = errno;
+  mv_sums_free(&sums);
+  errno = error;
+  return fine;
+}
+
 int mv_results_make(int run, const char *path, const struct mv_plan *plan, const struct mv_manifest *manifest)
 {
   char temporary[4096];
   snprintf(temporary, sizeof temporary, "%s/results.h5.part", path);
   unlink(temporary); /* of an attempt that was killed here */
   struct mv_schema *schema = schema_of_run(run, plan, manifest);
-  int code = MV_EXIT_IO;
-  if (room_for(path, schema)) {
-    code = write_results(temporary, run, path, plan, schema, manifest);
-    if (code != MV_EXIT_OK) {
-      unlink(temporary);
-    } else if (!mv_file_publish(run, "results.h5.part", "results.h5")) {
-      mv_store_say("%s/results.h5: cannot be written: %s", path, strerror(errno));
-      code = MV_EXIT_IO;
-    }
+  int code = write_results(temporary, run, path, plan, schema, manifest);
+  if (code != MV_EXIT_OK) {
+    unlink(temporary);
+  } else if (!publish(run)) {
+    mv_store_say_unwritten(path, "results.h5", 0);
+    code = MV_EXIT_IO;
   }
   mv_schema_free(schema);
   return code;

@@ -6,6 +6,7 @@
  *   RUN/shards/         immutable HDF5 files
  *   RUN/manifest.jsonl  the shards that count
  *   RUN/attempts/       one file for each start
+ *   RUN/checksums.xxh128  of job.yaml, resolved.yaml, results.h5
  *   RUN/run.lock        held by the process that works on the run
  *   RUN/results.h5      everything, once it is complete
  *
@@ -16,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,6 +36,7 @@ static const char readme[] =
     "shards/         finished pieces of the results, never changed\n"
     "manifest.jsonl  the shards that count, with their digests\n"
     "attempts/       who computed, where and when\n"
+    "checksums.xxh128  of job.yaml, resolved.yaml and results.h5: xxhsum -c checksums.xxh128\n"
     "run.lock        held by the process that works on the run; says which\n"
     "\n"
     "A run that was interrupted goes on when the same command is given again.\n";
@@ -44,9 +47,20 @@ enum folder { FOLDER_NEW, FOLDER_RUN, FOLDER_LOST, FOLDER_FOREIGN };
  * committed. */
 static enum folder folder_kind(int run)
 {
-  static const char *const ours[] = {
-      ".",      "..",       "job.yaml",       "job.yaml.part",      "README.txt",    "README.txt.part",
-      "shards", "attempts", "manifest.jsonl", "resolved.yaml.part", "resolved.yaml", "run.lock"};
+  static const char *const ours[] = {".",
+                                     "..",
+                                     "job.yaml",
+                                     "job.yaml.part",
+                                     "README.txt",
+                                     "README.txt.part",
+                                     "shards",
+                                     "attempts",
+                                     "manifest.jsonl",
+                                     "resolved.yaml.part",
+                                     "resolved.yaml",
+                                     "run.lock",
+                                     "checksums.xxh128",
+                                     "checksums.xxh128.part"};
   struct stat info;
   if (fstatat(run, "resolved.yaml", &info, 0) == 0)
     return fstatat(run, "manifest.jsonl", &info, 0) == 0 ? FOLDER_RUN : FOLDER_LOST;
@@ -83,10 +97,52 @@ static bool make_manifest(int run)
 
 static bool fill_folder(int run, const char *text, const char *canonical)
 {
-  return make_folder(run, "shards") && make_folder(run, "attempts") &&
-         mv_file_write(run, "README.txt", readme, strlen(readme)) &&
-         mv_file_write(run, "job.yaml", text, strlen(text)) && make_manifest(run) &&
-         mv_file_write(run, "resolved.yaml", canonical, strlen(canonical));
+  struct mv_sums sums = {0};
+  mv_sums_add_text(&sums, "job.yaml", text);
+  mv_sums_add_text(&sums, "resolved.yaml", canonical);
+  bool fine = make_folder(run, "shards") && make_folder(run, "attempts") &&
+              mv_file_write(run, "README.txt", readme, strlen(readme)) && mv_sums_write(run, &sums) &&
+              mv_file_write(run, "job.yaml", text, strlen(text)) && make_manifest(run) &&
+              mv_file_write(run, "resolved.yaml", canonical, strlen(canonical));
+  int error = errno;
+  mv_sums_free(&sums);
+  errno = error;
+  return fine;
+}
+
+/* Replaces job.yaml and resolved.yaml. */
+static bool write_job(int run, struct mv_sums *sums, const char *text, const char *canonical)
+{
+  mv_sums_add_text(sums, "job.yaml", text);
+  mv_sums_add_text(sums, "resolved.yaml", canonical);
+  if (!mv_sums_write(run, sums) || !mv_file_write(run, "job.yaml", text, strlen(text)) ||
+      !mv_file_write(run, "resolved.yaml", canonical, strlen(canonical)))
+    return false;
+  mv_sums_drop(sums, "job.yaml");
+  mv_sums_drop(sums, "resolved.yaml");
+  mv_sums_add_text(sums, "job.yaml", text);
+  mv_sums_add_text(sums, "resolved.yaml", canonical);
+  return mv_sums_write(run, sums);
+}
+
+/* A run of this very job whose job files have been damaged, in a way that left their meaning: made whole. */
+static bool mend_folder(int run, const char *path, const char *text, const char *canonical)
+{
+  static const char *const names[] = {"job.yaml", "resolved.yaml"};
+  struct mv_sums sums = mv_sums_read(run);
+  bool fine = true, whole = true;
+  for (int k = 0; k < 2; k++) {
+    enum mv_sum_state state = mv_sums_state(run, &sums, names[k]);
+    if (state == MV_SUM_FITS || (state == MV_SUM_UNLISTED && sums.count == 0)) /* the latter: of an earlier version */
+      continue;
+    mv_store_say("%s/%s: %s; written again from the job file given now", path, names[k],
+                 state == MV_SUM_GONE ? "is missing" : "is not what checksums.xxh128 says");
+    whole = false;
+  }
+  if (!whole)
+    fine = write_job(run, &sums, text, canonical);
+  mv_sums_free(&sums);
+  return fine;
 }
 
 /* Whether this job may work in a folder whose resolved.yaml is `there`; *larger: it extends the one there. Exit code. */
@@ -152,11 +208,19 @@ static bool extend_folder(int run, const char *path, const char *text, const cha
     snprintf(resolved, sizeof resolved, MV_RESOLVED_OLD, ++number);
   while (fstatat(run, resolved, &info, 0) == 0);
   snprintf(results, sizeof results, MV_RESULTS_OLD, number);
-  bool fine = there && mv_file_write(run, resolved, there, strlen(there)) &&
-              (renameat(run, "results.h5", run, results) == 0 || errno == ENOENT) &&
-              mv_file_write(run, "job.yaml", text, strlen(text)) &&
-              mv_file_write(run, "resolved.yaml", canonical, strlen(canonical));
+  struct mv_sums sums = mv_sums_read(run);
+  if (there)
+    mv_sums_add_text(&sums, resolved, there);
+  for (int k = 0, count = sums.count; k < count; k++) {
+    if (strcmp(sums.at[k].name, "results.h5") == 0)
+      mv_sums_add(&sums, results, sums.at[k].hex);
+  }
+  bool fine = there && mv_sums_write(run, &sums) && mv_file_write(run, resolved, there, strlen(there)) &&
+              (renameat(run, "results.h5", run, results) == 0 || errno == ENOENT);
+  mv_sums_drop(&sums, "results.h5");
+  fine = fine && write_job(run, &sums, text, canonical);
   int error = errno;
+  mv_sums_free(&sums);
   if (fine)
     mv_store_say("%s: goes on with a larger job; what is done counts, the job before is kept as %s", path, resolved);
   free(there);
@@ -175,6 +239,11 @@ static int take_folder(int run, const char *path, const struct mv_job *job, int 
     code = mv_lock_take(run, path, lock);
   if (code == MV_EXIT_OK)
     code = check_folder(run, path, job, &larger);
+  if (code == MV_EXIT_OK && !larger && folder_kind(run) == FOLDER_RUN &&
+      !mend_folder(run, path, job->text, canonical)) {
+    mv_store_say_unwritten(path, "job.yaml", strlen(job->text));
+    code = MV_EXIT_IO;
+  }
   if (code == MV_EXIT_OK && larger && !extend_folder(run, path, job->text, canonical)) {
     mv_store_say("%s: cannot be extended: %s; what was committed before is safe", path, strerror(errno));
     code = MV_EXIT_IO;
@@ -187,9 +256,23 @@ static int take_folder(int run, const char *path, const struct mv_job *job, int 
   return code;
 }
 
+/* The name of a new run directory is durable when its parent is. */
+static void sync_parent(const char *path)
+{
+  char *copy = mv_text_copy(path);
+  int parent = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (parent >= 0) {
+    (void)fsync(parent); /* some file systems cannot */
+    close(parent);
+  }
+  free(copy);
+}
+
 int mv_folder_open(const char *path, const struct mv_job *job, int *run, int *lock)
 {
-  if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+  if (mkdir(path, 0777) == 0) {
+    sync_parent(path);
+  } else if (errno != EEXIST) {
     mv_store_say("%s: cannot create the run directory: %s%s", path, strerror(errno),
                  errno == ENOENT ? "; create its parent first" : "");
     return MV_EXIT_CREATE;

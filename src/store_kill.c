@@ -22,10 +22,12 @@
 
 #define STEPS(file) file ".begun", file ".half", file ".written", file ".synced", file ".renamed", file ".durable"
 
-static const char *const points[] = {"run.made",          "run.locked",      "shards.made",      "attempts.made",
-                                     STEPS("README.txt"), STEPS("job.yaml"), "manifest.made",    STEPS("resolved.yaml"),
-                                     STEPS("attempt"),    STEPS("earlier"),  STEPS("shard"),     "manifest.half",
-                                     "manifest.written",  "manifest.synced", STEPS("results.h5")};
+static const char *const points[] = {"run.made",         "run.locked",        "shards.made",
+                                     "attempts.made",    STEPS("README.txt"), STEPS("checksums.xxh128"),
+                                     STEPS("job.yaml"),  "manifest.made",     STEPS("resolved.yaml"),
+                                     STEPS("attempt"),   STEPS("earlier"),    STEPS("shard"),
+                                     "manifest.half",    "manifest.written",  "manifest.synced",
+                                     STEPS("results.h5")};
 
 static char wanted[64]; /* "" : none */
 static long passages;   /* until then */

@@ -426,6 +426,10 @@ int mv_results_digest(const char *run_or_file, char hex[33])
   hid_t file = file_open(run_or_file, path);
   if (file < 0)
     return MV_EXIT_DATA;
+  if (!mv_results_sum_fits(path)) {
+    H5Fclose(file);
+    return MV_EXIT_DATA;
+  }
   struct paths paths = {0};
   struct mv_digest *digest = mv_digest_start();
   void *buffer = mv_memory_take(SLAB_ELEMENTS, 8);

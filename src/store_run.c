@@ -7,16 +7,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "metavar/clock.h"
 #include "metavar/memory.h"
 
-#define LOOK_SECONDS   0.5       /* between looks for a request to stop */
-#define COMMIT_BYTES   (8 << 20) /* commit when this much has gathered, */
-#define COMMIT_SECONDS 10.0      /* or the oldest result has waited this long; METAVAR_COMMIT_SECONDS overrides */
+#define LOOK_SECONDS   0.5         /* between looks for a request to stop */
+#define COMMIT_BYTES   (8 << 20)   /* commit when this much has gathered, */
+#define ROOM_SECONDS   300.0       /* how long a commit waits for a full disk; METAVAR_ROOM_SECONDS overrides */
+#define ROOM_RESERVE   (256 << 10) /* bytes that commits leave free, for the manifest and the attempt's record */
+#define COMMIT_SECONDS 10.0        /* or the oldest result has waited this long; METAVAR_COMMIT_SECONDS overrides */
 
 struct mv_store {
   char path[4000];
@@ -31,7 +36,11 @@ struct mv_store {
   double waiting_since; /* the oldest of them */
   double looked;        /* for a request to stop */
   double patience;      /* seconds that it may wait */
-  bool failed;          /* a commit did, and told why */
+  double room_patience; /* seconds to wait for a full disk */
+  double reserve;       /* bytes that commits leave free */
+  bool (*hurry)(void *self);
+  void *hurry_self;
+  bool failed; /* a commit did, and told why */
 };
 
 static int open_manifest(struct mv_store *store)
@@ -50,15 +59,15 @@ static int open_manifest(struct mv_store *store)
   return MV_EXIT_OK;
 }
 
-/* How long a result may wait. Exit code, a wrong value told. */
-static int read_patience(double *seconds)
+/* A time from the environment. Exit code, a wrong value told. */
+static int read_seconds(const char *name, double usual, double *seconds)
 {
-  const char *text = getenv("METAVAR_COMMIT_SECONDS");
+  const char *text = getenv(name);
   char *end = "";
-  *seconds = text ? strtod(text, &end) : COMMIT_SECONDS;
+  *seconds = text ? strtod(text, &end) : usual;
   if (*end == 0 && *seconds >= 0 && (!text || *text))
     return MV_EXIT_OK;
-  mv_store_say("METAVAR_COMMIT_SECONDS=%s: must be a number of seconds, 0 or more", text);
+  mv_store_say("%s=%s: must be a number of seconds, 0 or more", name, text);
   return MV_EXIT_USAGE;
 }
 
@@ -70,7 +79,10 @@ struct mv_store *mv_store_open(const char *run, const struct mv_plan *plan, int 
   size_t length = strlen(run);
   *exit_code = mv_kill_start();
   if (*exit_code == MV_EXIT_OK)
-    *exit_code = read_patience(&store->patience);
+    *exit_code = read_seconds("METAVAR_COMMIT_SECONDS", COMMIT_SECONDS, &store->patience);
+  if (*exit_code == MV_EXIT_OK)
+    *exit_code = read_seconds("METAVAR_ROOM_SECONDS", ROOM_SECONDS, &store->room_patience);
+  store->reserve = getenv("METAVAR_NO_GUARD") ? -INFINITY : ROOM_RESERVE; /* for tests: fail when writing fails */
   while (length > 1 && run[length - 1] == '/')
     length--;
   const char *taken = mv_schema_refuses(plan->job);
@@ -174,42 +186,107 @@ int mv_store_tick(struct mv_store *store)
   return due ? mv_store_commit(store) : MV_EXIT_OK;
 }
 
-/* Writes the pending results as one shard file; describes it. Exit code. */
+/* --- a full disk -- */
+
+void mv_store_on_full(struct mv_store *store, bool (*hurry)(void *self), void *self)
+{
+  store->hurry = hurry;
+  store->hurry_self = self;
+}
+
+/* False, and errno, when the disk is nearly full. Quotas show only when something is written. */
+static bool has_room(const struct mv_store *store, size_t bytes)
+{
+  struct statvfs disk;
+  if (fstatvfs(store->run, &disk) != 0)
+    return true;
+  if ((double)disk.f_bavail * (double)disk.f_frsize >= (double)bytes + store->reserve)
+    return true;
+  errno = ENOSPC;
+  return false;
+}
+
+/* A file of so many bytes could not be written (errno): waits a little, tells it the first time. False: it is of no use,
+ * or has taken too long; errno as before. */
+static bool wait_for_room(const struct mv_store *store, const char *name, size_t bytes, double *waited)
+{
+  int error = errno;
+  if (!mv_error_is_room(error) || *waited >= store->room_patience || (store->hurry && store->hurry(store->hurry_self)))
+    return errno = error, false;
+  if (*waited == 0)
+    mv_store_say("%s/%s: %s: it needs %zu bytes. Waiting up to %.0f s for room; then the run ends, and what was "
+                 "committed before is safe",
+                 store->path, name, strerror(error), bytes, store->room_patience);
+  double nap = store->room_patience - *waited;
+  nap = nap < 1 ? nap : 1;
+  nanosleep(&(struct timespec){(time_t)nap, (long)((nap - (double)(time_t)nap) * 1e9)}, NULL);
+  *waited += nap > 0 ? nap : 1;
+  return true;
+}
+
+static void tell_room(const struct mv_store *store, double waited)
+{
+  if (waited > 0)
+    mv_store_say("%s: there is room again; the run goes on", store->path);
+}
+
+/* --- shards -- */
+
+/* Writes the pending results as one shard file; describes it. Exit code, errors told. */
 static int write_shard(struct mv_store *store, struct mv_shard *shard)
 {
   char name[64];
   size_t size;
-  int code = MV_EXIT_OK;
-  void *image = mv_shard_image(store->plan, store->schema, store->pending, store->pending_count, &size);
+  double waited = 0;
+  bool fine;
   *shard = (struct mv_shard){.units = store->pending_count};
   mv_job_id(store->plan->job, shard->job);
   snprintf(shard->name, sizeof shard->name, "%06d.h5", store->next_shard);
   snprintf(name, sizeof name, "shards/%s", shard->name);
-  if (image && mv_file_create(store->run, name, image, size)) {
-    shard->bytes = (int64_t)size;
-    mv_bytes_digest(image, size, shard->xxh3);
-  } else if (image && errno == EEXIST) {
-    mv_store_say("%s/%s: somebody else has written it; let one process at a time work on a run", store->path, name);
-    code = MV_EXIT_RUNNING;
-  } else {
-    if (image)
-      mv_store_say_unwritten(store->path, name, size);
-    else
-      mv_store_say("%s/%s: HDF5 failed: %s; what was committed before is safe", store->path, name, mv_hdf5_reason());
-    code = MV_EXIT_IO;
+  void *image = mv_shard_image(store->plan, store->schema, store->pending, store->pending_count, &size);
+  if (!image) {
+    mv_store_say("%s/%s: HDF5 failed: %s; what was committed before is safe", store->path, name, mv_hdf5_reason());
+    return MV_EXIT_IO;
   }
+  do
+    fine = has_room(store, size) && mv_file_create(store->run, name, image, size);
+  while (!fine && wait_for_room(store, name, size, &waited));
+  shard->bytes = (int64_t)size;
+  mv_bytes_digest(image, size, shard->xxh3);
+  int error = errno;
   free(image);
-  return code;
+  errno = error;
+  if (fine) {
+    tell_room(store, waited);
+  } else if (errno == EEXIST) {
+    mv_store_say("%s/%s: somebody else has written it; let one process at a time work on a run", store->path, name);
+    return MV_EXIT_RUNNING;
+  } else {
+    mv_store_say_unwritten(store->path, name, size);
+  }
+  return fine ? MV_EXIT_OK : MV_EXIT_IO;
+}
+
+static bool append_line(struct mv_store *store, const char *line)
+{
+  bool fine = (!store->manifest.torn || mv_file_append(store->manifest_fd, "manifest", "\n", 1)) &&
+              mv_file_append(store->manifest_fd, "manifest", line, strlen(line));
+  store->manifest.torn = !fine; /* the next line starts on its own */
+  return fine;
 }
 
 static bool list_shard(struct mv_store *store, const struct mv_shard *shard, const struct mv_unit *units)
 {
   char *line = mv_manifest_line(shard, units);
-  bool fine = (!store->manifest.torn || mv_file_append(store->manifest_fd, "manifest", "\n", 1)) &&
-              mv_file_append(store->manifest_fd, "manifest", line, strlen(line));
-  if (!fine)
+  double waited = 0;
+  bool fine;
+  do
+    fine = append_line(store, line);
+  while (!fine && wait_for_room(store, "manifest.jsonl", strlen(line), &waited));
+  if (fine)
+    tell_room(store, waited);
+  else
     mv_store_say_unwritten(store->path, "manifest.jsonl", strlen(line));
-  store->manifest.torn = !fine; /* the next line starts on its own */
   free(line);
   return fine;
 }
@@ -252,5 +329,14 @@ int mv_store_finalize(struct mv_store *store)
     mv_store_say("%s: %lld samples are missing; run the same command again", store->path, (long long)missing);
     return MV_EXIT_AGAIN;
   }
+  size_t need = mv_schema_bytes(store->schema);
+  double waited = 0;
+  while (!has_room(store, need)) {
+    if (!wait_for_room(store, "results.h5", need, &waited)) {
+      mv_store_say_unwritten(store->path, "results.h5", need);
+      return MV_EXIT_IO;
+    }
+  }
+  tell_room(store, waited);
   return mv_results_make(store->run, store->path, store->plan, &store->manifest);
 }

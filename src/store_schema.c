@@ -362,3 +362,13 @@ void mv_dataset_rows(const struct mv_plan *plan, const struct mv_unit *unit, int
   *first = samples ? unit->first : unit->first / block;
   *count = samples ? unit->count : (unit->count + block - 1) / block;
 }
+
+size_t mv_schema_bytes(const struct mv_schema *schema)
+{
+  double need = 1 << 20;
+  for (int k = 0; k < schema->count; k++) {
+    const struct mv_dataset *row = &schema->dataset[k];
+    need += 4096 + 1.02 * (double)mv_dataset_elements(row) * (double)mv_type_bytes(row->type);
+  }
+  return (size_t)need;
+}

@@ -530,7 +530,7 @@ static void test_changed_under_way(void **state)
   assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
   shell("cd %s/shards && test $(stat -c %%s 000001.h5) = $(stat -c %%s 000002.h5) && cp 000002.h5 000001.h5", rig.path);
   capture();
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_DATA);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_AGAIN);
   expect_message("shards/000001.h5: has changed");
   assert_int_not_equal(access(in_scratch("changed/results.h5"), F_OK), 0);
   rig_close(&rig);
@@ -806,7 +806,7 @@ static void test_full_disk(void **state)
   shell("dd if=/dev/zero of=%s/ballast bs=1k count=6000 2>/dev/null || true", disk);
   capture();
   code = mv_store_finalize(rig.store);
-  expect_message("make room");
+  expect_message("results.h5");
   assert_int_equal(code, MV_EXIT_IO);
   shell("test ! -e %s/results.h5 && test ! -e %s/results.h5.part", rig.path, rig.path);
   shell("rm %s/ballast", disk);
@@ -816,6 +816,49 @@ static void test_full_disk(void **state)
   digest_of(in_scratch("digest0"), whole);
   assert_string_equal(hex, whole);
   rig_close(&rig);
+  assert_int_equal(umount(disk), 0);
+}
+
+/* Somebody is asked while a commit waits for room: first they make some, then they are in a hurry. */
+struct helpful {
+  const char *disk;
+  int asked;
+};
+
+static bool make_room(void *self)
+{
+  struct helpful *helpful = self;
+  return helpful->asked++ > 0 || mount("none", helpful->disk, "tmpfs", MS_REMOUNT, "size=2500k") != 0;
+}
+
+static void test_waits_for_room(void **state)
+{
+  (void)state;
+  struct helpful helpful = {.disk = in_scratch("disk")};
+  char disk[256];
+  snprintf(disk, sizeof disk, "%s", helpful.disk);
+  helpful.disk = disk;
+  shell("mkdir -p %s", disk);
+  if (mount("none", disk, "tmpfs", 0, "size=1500k") != 0) {
+    print_message("cannot mount a small tmpfs here: a full disk is not tested\n");
+    skip();
+  }
+  setenv("METAVAR_ROOM_SECONDS", "30", 1);
+  struct rig rig;
+  int code = MV_EXIT_OK;
+  rig_open(&rig, "disk/run", 16, 0);
+  mv_store_on_full(rig.store, make_room, &helpful);
+  int count = cut(rig.plan, 16, units);
+  capture();
+  for (int k = 0; k < count && code == MV_EXIT_OK; k++) {
+    code = rig_add(&rig, &units[k]);
+    code = code == MV_EXIT_OK && k % 20 == 19 ? mv_store_commit(rig.store) : code;
+  }
+  expect_message("there is room again");
+  assert_int_equal(code, MV_EXIT_IO); /* the second time */
+  assert_int_equal(helpful.asked, 2);
+  rig_close(&rig);
+  setenv("METAVAR_ROOM_SECONDS", "0", 1);
   assert_int_equal(umount(disk), 0);
 }
 
@@ -933,6 +976,7 @@ static void test_progress_refuses(void **state)
 static int setup(void **state)
 {
   (void)state;
+  setenv("METAVAR_ROOM_SECONDS", "0", 1); /* a full disk ends a commit at once */
   return mkdtemp(scratch) ? 0 : -1;
 }
 
@@ -968,6 +1012,7 @@ int main(void)
                                      cmocka_unit_test(test_manifest_missing),
                                      cmocka_unit_test(test_bad_places_refused),
                                      cmocka_unit_test(test_full_disk),
+                                     cmocka_unit_test(test_waits_for_room),
                                      cmocka_unit_test(test_write_fails),
                                      cmocka_unit_test(test_damaged_results),
                                      cmocka_unit_test(test_flipped_bit),

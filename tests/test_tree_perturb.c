@@ -2,7 +2,8 @@
  *
  * At a fixed eta the enumeration of tree_bandit (tree.h) gives E F and E F^2 of each task instance, F the mean of R_n
  * over a random window. Gauss-Hermite quadrature over the directions makes of these the exact mean and variance of es
- * with independent members; fd and es with common random numbers keep the mean, whatever the coupling.
+ * with independent members; fd and es with common random numbers keep the mean, whatever the coupling, and so does the
+ * reference with smoothing sigma, which knows nothing of differences.
  */
 #include <stdio.h>
 
@@ -141,6 +142,30 @@ static void es_common_random_numbers(void **state)
   }
 }
 
+/* The reference's smoothed gradient is what es estimates: the whole lifetime, and each window-weighted objective. */
+static void reference_smoothed(void **state)
+{
+  (void)state;
+  for (int64_t lifetimes = 1; lifetimes <= 2; lifetimes++) {
+    struct rig r;
+    rig_make(&r, mv_kernel_best(), "tree_bandit", "reference", TREE_STEPS);
+    *(struct mv_ints *)rig_setting(&r, "truncation") = lengths;
+    *(double *)rig_setting(&r, "smoothing") = sigma;
+    *(int64_t *)rig_setting(&r, "lifetimes") = lifetimes;
+    rig_ready(&r);
+    struct sampled s = sampled_make(&r, eta0);
+    for (int j = 0; j < 2; j++) {
+      compare("smoothed gradient", j, sampled_mean(&s, rig_offset(&r, "gradient") + j),
+              exact_mean(2 * (LENGTHS - 1) + j));
+      for (int t = 0; t < LENGTHS; t++)
+        compare("smoothed weighted gradient", 2 * t + j, sampled_mean(&s, rig_offset(&r, "weighted") + 2 * t + j),
+                exact_mean(2 * t + j));
+    }
+    sampled_free(&s);
+    rig_free(&r);
+  }
+}
+
 /* fd with coupled noise: the exact mean is the difference quotient of the enumerated objectives. */
 static void fd_exact(void **state)
 {
@@ -174,6 +199,6 @@ static void fd_exact(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(es_exact), cmocka_unit_test(es_common_random_numbers),
-                                     cmocka_unit_test(fd_exact)};
+                                     cmocka_unit_test(reference_smoothed), cmocka_unit_test(fd_exact)};
   return cmocka_run_group_tests_name("perturbations of tree_bandit against enumeration", tests, set_up, NULL);
 }

@@ -37,5 +37,8 @@ _Noreturn void mv_comm_abort(struct mv_comm *, int exit_code); /* ends all ranks
 
 /* Before the start, from the launcher's environment: is this the rank that talks to the user? */
 bool mv_comm_speaks(void);
+/* Whether that rank may end before the start with an exit code, and the launcher ends the others and passes it on. mpirun
+ * does; srun kills them and reports that. */
+bool mv_comm_may_leave(void);
 
 #endif

@@ -43,13 +43,16 @@ void mv_store_committed(const struct mv_store *, void (*visit)(void *self, const
 int mv_store_add(struct mv_store *, const void *result, size_t size);
 int mv_store_tick(struct mv_store *); /* commits if that is due; call it every now and then. Exit code */
 int mv_store_commit(struct mv_store *);
+/* When the disk or a quota is full, commits wait for room, at most 5 minutes (METAVAR_ROOM_SECONDS); until then nothing
+ * else happens, and `hurry` is asked about once a second whether there is no more time for it. */
+void mv_store_on_full(struct mv_store *, bool (*hurry)(void *self), void *self);
 void mv_store_close(struct mv_store *); /* commits nothing */
 
 /* Writes RUN/results.h5 from the shards (temporary name, fsync, rename) when every replicate of every cell is there.
  * Exit code. */
 int mv_store_finalize(struct mv_store *);
 
-/* Canonical digest of a results.h5: all datasets outside /provenance, by path, type, shape and bytes. hex[33]. Exit
+/* Canonical digest of a results.h5, which has to be what the checksums beside it say: all datasets outside /provenance, by path, type, shape and bytes. hex[33]. Exit
  * code. */
 int mv_results_digest(const char *path, char hex[33]);
 
@@ -105,6 +108,9 @@ struct mv_audit {
   bool finished;   /* results.h5 is there */
 };
 int mv_store_audit(const char *run, const struct mv_plan *, struct mv_audit *);
+
+/* Files listed in RUN/checksums.xxh128; in *wrong how many are not what it says, each told. */
+int mv_store_check_sums(const char *run, int *wrong);
 
 /* Datasets of results.h5 that follow from the job alone (axes, eta, costs, ids); in *wrong how many are not as they
  * should be, each told. */

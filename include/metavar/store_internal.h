@@ -12,6 +12,7 @@
  *   store_schema.c    what results.h5 holds: names, types, shapes, axes
  *   store_label.c     what the numbers of a flat array are called
  *   store_file.c      files: read whole, replace atomically, digest
+ *   store_sums.c      checksums of files that carry none inside
  *   store_kill.c      named places to die at, for tests
  *   store_write.c     HDF5: shards, results.h5
  *   store_read.c      HDF5: results.h5 and its digest, shards
@@ -53,6 +54,26 @@ void mv_digest_add(struct mv_digest *, const void *bytes, size_t size);
 void mv_digest_end(struct mv_digest *, char hex[33]); /* frees it */
 /* Largest number n of names "<n>.<anything>" in a directory; 0 if none, -1 if it cannot be read. */
 int mv_file_last_number(int directory, const char *name);
+
+/* --- checksums.xxh128 ------------------------------------------------------------------------------------ */
+
+struct mv_sum {
+  char name[64], hex[33];
+};
+struct mv_sums {
+  int count;
+  struct mv_sum *at; /* several for one name: any of these contents is right */
+};
+enum mv_sum_state { MV_SUM_FITS, MV_SUM_WRONG, MV_SUM_GONE, MV_SUM_UNLISTED };
+
+struct mv_sums mv_sums_read(int run); /* none if there is no such file */
+bool mv_sums_write(int run, const struct mv_sums *);
+void mv_sums_add(struct mv_sums *, const char *name, const char *hex);
+void mv_sums_add_text(struct mv_sums *, const char *name, const char *text); /* its contents */
+int mv_sums_drop(struct mv_sums *, const char *name);                        /* returns how many */
+void mv_sums_free(struct mv_sums *);
+/* Reads the file. */
+enum mv_sum_state mv_sums_state(int run, const struct mv_sums *, const char *name);
 
 /* --- kill points, for tests ------------------------------------------------------------------------------ */
 
@@ -183,6 +204,7 @@ void mv_schema_provenance(struct mv_schema *, const char *job, const char *resol
                           char **attempts, int64_t attempt_count);
 /* NULL, or why the labels of the job's entries cannot be names of groups. */
 const char *mv_schema_refuses(const struct mv_job *);
+size_t mv_schema_bytes(const struct mv_schema *); /* of results.h5, about */
 int64_t mv_dataset_elements(const struct mv_dataset *);
 size_t mv_type_bytes(enum mv_type);
 static inline int64_t mv_dataset_index(const struct mv_dataset *d, int64_t k)
@@ -232,6 +254,9 @@ bool mv_shard_read(int64_t shard, int64_t u, const struct mv_dataset *, int64_t 
 /* Writes rows [first, first + count) of one point. */
 bool mv_results_put(int64_t results, const struct mv_dataset *, int point, int64_t first, int64_t count,
                     const void *rows);
+
+/* Whether a results file is what the checksums beside it say, if they say something; told if not. */
+bool mv_results_sum_fits(const char *path);
 
 /* --- results --------------------------------------------------------------------------------------------- */
 

@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +18,7 @@
 #include "metavar/progress.h"
 #include "metavar/ranges.h"
 #include "metavar/schedule.h"
+#include "metavar/signals.h"
 
 #define CALIBRATION_SECONDS        0.5
 #define PATIENCE_SECONDS           60.0 /* a rank is silent after so long, and after so many of its longest units */
@@ -56,30 +56,6 @@ struct run {
   bool asked;          /* metavar stop */
   int exit_code;       /* the store's, when it failed under way */
 };
-
-/* ---- signals: commit and leave -------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t stop_signal, asked_to_end;
-
-/* SIGUSR1 is how batch systems say that time is nearly up; SIGTERM may follow and still gives time. Asked a second time
- * by SIGTERM or SIGINT, the program ends at once. */
-static void on_signal(int number)
-{
-  stop_signal = number;
-  if (number != SIGUSR1 && asked_to_end++) {
-    signal(number, SIG_DFL);
-    raise(number); /* arrives when this handler returns */
-  }
-}
-
-static void catch_signals(void)
-{
-  static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1};
-  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(numbers[i], &action, NULL);
-  }
-}
 
 /* ---- the farm's view ------------------------------------------------------------------------------------- */
 
@@ -123,14 +99,22 @@ static bool farm_tick(void *self)
     r->exit_code = mv_store_tick(r->store);
   }
   r->asked = r->asked || mv_store_stop_asked(r->store);
-  return r->exit_code == MV_EXIT_OK && !stop_signal && !r->asked && !r->late;
+  return r->exit_code == MV_EXIT_OK && !mv_signals_noted() && !r->asked && !r->late;
+}
+
+/* A commit waits for a full disk: whether it has to make an end. */
+static bool store_hurry(void *self)
+{
+  struct run *r = self;
+  r->asked = r->asked || mv_store_stop_asked(r->store);
+  return mv_signals_noted() || r->asked || mv_clock_monotonic() >= r->deadline.at;
 }
 
 /* Why the run stops early, for the user. */
 static const char *stop_reason(const struct run *r)
 {
-  if (stop_signal) {
-    return strsignal(stop_signal);
+  if (mv_signals_noted()) {
+    return strsignal(mv_signals_noted());
   }
   if (r->asked) {
     return "metavar stop";
@@ -205,6 +189,7 @@ static int prepare(struct run *r, const struct mv_args *args)
   if (!r->store) {
     return exit_code;
   }
+  mv_store_on_full(r->store, store_hurry, r);
   r->schedule = mv_schedule_create(r->plan);
   mv_store_committed(r->store, mv_schedule_mark, r->schedule);
   return MV_EXIT_OK;
@@ -349,6 +334,13 @@ static int finish(struct run *r, bool computed)
   char digest[33], *path = mv_memory_take(strlen(r->settings.run) + sizeof "/results.h5", 1);
   sprintf(path, "%s/results.h5", r->settings.run);
   exit_code = mv_results_digest(path, digest);
+  if (exit_code == MV_EXIT_DATA) { /* told; the shards are another copy */
+    fprintf(stderr, "metavar: writing it again from the shards\n");
+    exit_code = mv_store_finalize(r->store);
+    if (exit_code == MV_EXIT_OK) {
+      exit_code = mv_results_digest(path, digest);
+    }
+  }
   if (exit_code == MV_EXIT_OK) {
     printf("%s\ndigest %s\n", path, digest);
   }
@@ -440,18 +432,22 @@ static int run(const struct mv_args *args)
   if (exit_code != MV_EXIT_OK) {
     return exit_code;
   }
+  mv_signals_catch();
   if (mv_comm_speaks()) { /* rank 0 */
     exit_code = prepare(&r, args);
-    if (exit_code != MV_EXIT_OK) { /* before MPI starts: the launcher ends the other ranks at once, with this code */
+    if (exit_code != MV_EXIT_OK && mv_comm_may_leave()) { /* much faster than starting MPI */
       release(&r);
       return exit_code;
     }
     mv_deadline_start(&r.deadline, begin, r.settings.limit);
   }
   r.comm = mv_comm_start(NULL, NULL);
-  catch_signals();
-  share_job(&r);
-  exit_code = work(&r);
+  mv_signals_catch(); /* again */
+  mv_comm_share(r.comm, &exit_code, sizeof exit_code);
+  if (exit_code == MV_EXIT_OK) {
+    share_job(&r);
+    exit_code = work(&r);
+  }
   release(&r);
   return mv_comm_stop(r.comm, exit_code, patience_seconds());
 }

@@ -47,6 +47,15 @@ static void check_files(struct verify *v, const struct mv_audit *a, int64_t tota
           (long long)total);
 }
 
+static void check_sums(struct verify *v)
+{
+  int wrong, count = mv_store_check_sums(v->run, &wrong);
+  if (count > 0)
+    verdict(v, wrong == 0, "checksums", "%d files in checksums.xxh128; %d changed", count, wrong);
+  else
+    printf("--   checksums   none: a run of an earlier version\n");
+}
+
 /* ---- results.h5 ------------------------------------------------------------------------------------------- */
 
 /* Whether results.h5 holds the job of the run directory. */
@@ -189,6 +198,7 @@ static int verify(struct verify *v)
   int exit_code = mv_store_audit(v->run, plan, &audit);
   if (exit_code == MV_EXIT_OK) {
     check_files(v, &audit, mv_plan_samples(plan));
+    check_sums(v);
     if (audit.finished) {
       check_results(v, job);
     } else {
@@ -200,7 +210,7 @@ static int verify(struct verify *v)
   if (exit_code == MV_EXIT_OK && v->bad) {
     fprintf(stderr,
             "metavar verify: %s is damaged; give the command again that made it: what is lost is computed again "
-            "(move results.h5 away first if it is the one that is BAD)\n",
+            "and results.h5 is written again if it is not what its checksum says; else move it away first\n",
             v->run);
   }
   return exit_code == MV_EXIT_OK && v->bad ? MV_EXIT_DATA : exit_code;

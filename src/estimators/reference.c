@@ -5,7 +5,9 @@
  * known before step m's choices are made, so E[V_m dl_m | theta_m] = 0 and it may serve as a baseline of dl_m. The
  * expected reward of step n itself may not: (R_n - V_n) cum_n has mean zero and silently gives the naive gradient.
  * Without an expected reward the task's R_n and the previous step's R_{m-1} take these places. `weighted`: the same for
- * the window-weighted objectives of the listed truncation lengths.
+ * the window-weighted objectives of the listed truncation lengths. With `smoothing` sigma it is taken at eta + sigma z,
+ * z ~ N(0, I): grad J_sigma(eta) = E_z grad J(eta + sigma z), the target of es. Lifetimes then come in antithetic pairs:
+ * number 2k at +z_k, number 2k + 1 at -z_k.
  */
 #include "metavar/window.h"
 
@@ -13,6 +15,7 @@ struct settings {
   struct mv_ints truncation;
   int64_t lifetimes;
   int window;
+  double smoothing;
 };
 
 static const struct mv_field fields[] = {
@@ -21,6 +24,8 @@ static const struct mv_field fields[] = {
     {"lifetimes", MV_INT, offsetof(struct settings, lifetimes), "1", 1, 1e6, NULL, "1",
      "lifetimes of one task instance that one estimate averages"},
     {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
+    {"smoothing", MV_REAL, offsetof(struct settings, smoothing), "0", 0, 1e6, NULL, "1",
+     "sigma of the smoothed objective J_sigma(eta) = E J(eta + sigma z), the target of es; 0: J itself"},
     MV_FIELD_END};
 
 static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)
@@ -72,7 +77,7 @@ static double work(const void *settings, const struct mv_problem *p)
 static size_t workspace(const void *settings, const struct mv_problem *p)
 {
   (void)settings;
-  return mv_walk_bytes(p, 1) + 3 * mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) +
+  return mv_walk_bytes(p, 1) + 4 * mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) +
          mv_arena_cost(sizeof(struct mv_block));
 }
 
@@ -103,6 +108,19 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
   w->previous = r->objective;
 }
 
+/* Where lifetime number `life` runs: eta, or eta +- smoothing z. */
+static void place(const struct mv_request *r, const struct mv_walk *walk, int64_t life, num *z, num *eta)
+{
+  const double sigma = ((const struct settings *)r->settings)->smoothing;
+  for (int j = 0; j < r->problem->shape.meta; j++)
+    eta[j] = num_set(r->eta[j]);
+  if (sigma == 0.0)
+    return;
+  mv_direction_draw(walk, r->draw, life / 2, z);
+  for (int j = 0; j < r->problem->shape.meta; j++)
+    eta[j] += (life % 2 ? -sigma : sigma) * z[j];
+}
+
 static void sample(const struct mv_request *r)
 {
   const struct settings *s = r->settings;
@@ -110,8 +128,7 @@ static void sample(const struct mv_request *r)
   const int meta = p->shape.meta, targets = s->truncation.count * meta;
   const size_t mark = r->arena->used;
   num *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
-  for (int j = 0; j < meta; j++)
-    eta[j] = num_set(r->eta[j]);
+  num *z = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
   struct watch w = {.s = s, .p = p, .gradient = r->values};
   w.weighted = w.gradient + meta;
   w.objective = w.weighted + targets;
@@ -128,6 +145,7 @@ static void sample(const struct mv_request *r)
     w.previous = num_set(0.0);
     for (int j = 0; j < meta; j++)
       w.cum[j] = w.cum_baseline[j] = num_set(0.0);
+    place(r, &walk, life, z, eta);
     mv_walk_run(&walk, observe, &w);
     for (int l = 0; l < MV_LANES_MAX; l++)
       walk.coords.lifetime[l]++;

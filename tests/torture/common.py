@@ -102,6 +102,7 @@ class Process:
                 **os.environ,
                 "TORTURE_MARK": self.mark,
                 "METAVAR_COMMIT_SECONDS": "0",
+                "METAVAR_ROOM_SECONDS": "0",
                 "OMPI_ALLOW_RUN_AS_ROOT": "1",
                 "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                 "OMPI_MCA_rmaps_base_oversubscribe": "1",
