@@ -1,8 +1,7 @@
 #!/bin/bash
 # The verbs from outside: exit codes, where text goes, stop and resume, the same digest from any number of ranks.
-# Usage: tests/test_commands.sh [BUILD]
 set -u
-metavar=${1:-build}/metavar
+metavar=${METAVAR:-build/metavar}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -7,7 +7,7 @@ seconds=${1:-600} build=build-fuzz flags="-fsanitize=fuzzer-no-link,address,unde
 make -s -j"$(nproc)" BUILD=$build CC=clang OPT=-O1 "SAN=$flags" $build/libmetavar.a
 libs=$(make -s print-libs)
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:max_allocation_size_mb=2048
-export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
+export LSAN_OPTIONS=suppressions=$PWD/tests/memory/lsan.supp:print_suppressions=0
 for target in tests/fuzz/fuzz_${2:-*}.c; do
   name=$(basename "$target" .c) corpus=$build/corpus.$(basename "$target" .c)
   clang -std=gnu17 -g -O1 -Iinclude -fsanitize=fuzzer,address,undefined -fno-omit-frame-pointer "$target" $build/libmetavar.a $libs -o "$build/$name"
