@@ -184,10 +184,13 @@ int mv_results_make(int run, const char *path, const struct mv_plan *plan, const
   unlink(temporary); /* of an attempt that was killed here */
   struct mv_schema *schema = schema_of_run(run, plan, manifest);
   int code = write_results(temporary, run, path, plan, schema, manifest);
-  if (code != MV_EXIT_OK) {
+  bool fine = code == MV_EXIT_OK && publish(run);
+  int error = errno;
+  if (!fine)
     unlink(temporary);
-  } else if (!publish(run)) {
-    mv_store_say_unwritten(path, "results.h5", 0);
+  errno = error;
+  if (!fine && code == MV_EXIT_OK) {
+    mv_store_say_unwritten(path, "results.h5", mv_schema_bytes(schema));
     code = MV_EXIT_IO;
   }
   mv_schema_free(schema);
