@@ -114,6 +114,14 @@ bool mv_results_sum_fits(const char *path)
 
 /* --- results.h5 and its job ----------------------------------------------------------------------------------- */
 
+bool mv_results_are_of(const struct mv_results *results, const struct mv_job *job)
+{
+  char theirs[33], ours[33];
+  mv_job_id(mv_results_job(results), theirs);
+  mv_job_id(job, ours);
+  return strcmp(theirs, ours) == 0;
+}
+
 static bool index_is_right(const struct mv_results *results, const struct mv_dataset *row)
 {
   int64_t *value = mv_memory_take(PIECE_VALUES, sizeof *value);

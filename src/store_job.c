@@ -29,7 +29,7 @@ static bool refuse(const char *path, const char *there, int there_length, const 
 {
   if (path)
     mv_store_say("%s holds another job; nothing was touched. First difference:\n  there: %.*s\n  here:  %.*s\n"
-                 "Choose another directory, or run the job in %s/job.yaml",
+                 "Choose another directory, or run the job in %s/resolved.yaml",
                  path, there_length, there, here_length, here, path);
   return false;
 }

@@ -82,6 +82,7 @@ struct mv_results;
 struct mv_results *mv_results_open(const char *run_or_file, int *exit_code); /* errors printed */
 void mv_results_close(struct mv_results *);
 const struct mv_job *mv_results_job(const struct mv_results *);
+bool mv_results_are_of(const struct mv_results *, const struct mv_job *); /* a job that gives these results */
 const struct mv_plan *mv_results_plan(const struct mv_results *);
 
 /* Moments of one cell in blocks of job->block replicates, whatever the store kind: samples are reduced on the way

@@ -320,6 +320,19 @@ static int compute(struct run *r)
   return exit_code;
 }
 
+/* The digest of results.h5, if that is whole and of this job. Exit code. */
+static int read_digest(const struct run *r, const char *path, char digest[33])
+{
+  int exit_code = mv_results_digest(path, digest);
+  struct mv_results *results = exit_code == MV_EXIT_OK ? mv_results_open(path, &exit_code) : NULL;
+  if (results && !mv_results_are_of(results, r->job)) {
+    fprintf(stderr, "metavar: %s: holds the results of another job\n", path);
+    exit_code = MV_EXIT_DATA;
+  }
+  mv_results_close(results);
+  return exit_code;
+}
+
 /* Rank 0: everything is committed. Writes results.h5 if it is not there, and tells where. Exit code. */
 static int finish(struct run *r, bool computed)
 {
@@ -333,7 +346,7 @@ static int finish(struct run *r, bool computed)
   }
   char digest[33], *path = mv_memory_take(strlen(r->settings.run) + sizeof "/results.h5", 1);
   sprintf(path, "%s/results.h5", r->settings.run);
-  exit_code = mv_results_digest(path, digest);
+  exit_code = read_digest(r, path, digest);
   if (exit_code == MV_EXIT_DATA) { /* told; the shards are another copy */
     fprintf(stderr, "metavar: writing it again from the shards\n");
     exit_code = mv_store_finalize(r->store);

@@ -36,15 +36,19 @@ __attribute__((format(printf, 4, 5))) static void verdict(struct verify *v, bool
 
 /* ---- files ------------------------------------------------------------------------------------------------ */
 
+/* What is damaged stays listed when its samples have been computed again, but matters no more. */
 static void check_files(struct verify *v, const struct mv_audit *a, int64_t total)
 {
   char bytes[MV_TEXT_SHORT];
-  verdict(v, a->damaged_lines == 0, "manifest", "%lld lines; %lld damaged; %lld cut off by a kill, which never counted",
-          (long long)a->lines, (long long)a->damaged_lines, (long long)a->torn_lines);
-  verdict(v, a->damaged_shards == 0, "shards", "%lld files, %s; %lld missing or damaged", (long long)a->shards,
-          mv_text_bytes((double)a->bytes, bytes), (long long)a->damaged_shards);
-  verdict(v, a->samples == total || !a->finished, "committed", "%lld of %lld samples", (long long)a->samples,
-          (long long)total);
+  bool whole = a->samples == total;
+  const char *mended = whole ? " but replaced" : "";
+  verdict(v, a->damaged_lines == 0 || whole, "manifest",
+          "%lld lines; %lld damaged%s; %lld cut off by a kill, which never counted", (long long)a->lines,
+          (long long)a->damaged_lines, a->damaged_lines ? mended : "", (long long)a->torn_lines);
+  verdict(v, a->damaged_shards == 0 || whole, "shards", "%lld files, %s; %lld missing or damaged%s",
+          (long long)a->shards, mv_text_bytes((double)a->bytes, bytes), (long long)a->damaged_shards,
+          a->damaged_shards ? mended : "");
+  verdict(v, whole || !a->finished, "committed", "%lld of %lld samples", (long long)a->samples, (long long)total);
 }
 
 static void check_sums(struct verify *v)
@@ -57,18 +61,6 @@ static void check_sums(struct verify *v)
 }
 
 /* ---- results.h5 ------------------------------------------------------------------------------------------- */
-
-/* Whether results.h5 holds the job of the run directory. */
-static bool same_job(const struct mv_job *a, const struct mv_job *b)
-{
-  struct mv_job left = *a, right = *b;
-  left.unit = right.unit = 0; /* changes no result */
-  char *x = mv_job_canonical(&left, false), *y = mv_job_canonical(&right, false);
-  bool same = strcmp(x, y) == 0;
-  free(x);
-  free(y);
-  return same;
-}
 
 static void check_replicates(struct verify *v, const struct mv_results *results)
 {
@@ -176,7 +168,7 @@ static void check_results(struct verify *v, const struct mv_job *job)
   verdict(v, readable, "results.h5", readable ? "every dataset can be read; digest %s" : "cannot be read", digest);
   if (readable) {
     int64_t wrong, count = mv_results_check_axes(results, &wrong);
-    verdict(v, same_job(job, mv_results_job(results)), "job", "that of results.h5 against that of the run directory");
+    verdict(v, mv_results_are_of(results, job), "job", "that of results.h5 against that of the run directory");
     verdict(v, wrong == 0, "axes", "%lld datasets that follow from the job; %lld wrong", (long long)count,
             (long long)wrong);
     check_replicates(v, results);
