@@ -93,14 +93,3 @@ void mv_resamples_apply(const struct mv_resamples *r, const struct mv_track *t, 
   }
   free(panel);
 }
-
-double mv_deviation(const double *x, int count)
-{
-  double mean = 0, square = 0;
-  for (int i = 0; i < count; i++) {
-    double d = x[i] - mean;
-    mean += d / (i + 1);
-    square += d * (x[i] - mean);
-  }
-  return count > 1 ? sqrt(square / (count - 1)) : NAN;
-}

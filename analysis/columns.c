@@ -67,7 +67,7 @@ void mv_grid_columns(const struct mv_tables *t, int e, int s, const struct mv_si
   sink->whole(sink->self, "nonfinite", row->nonfinite);
   for (int k = 0; k < MV_AVERAGED; k++) {
     const char *name = mv_stat_names[mv_averaged[k].stat];
-    const struct mv_average *a = &row->average[k];
+    const struct mv_figure *a = &row->average[k];
     const double value[] = {a->mean, a->se, a->eta_low, a->eta_high};
     static const char *const suffix[] = {"", "_se", "_eta_low", "_eta_high"};
     for (int v = 0; v < 4; v++) {

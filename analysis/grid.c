@@ -47,14 +47,14 @@ struct mv_grid_row mv_grid_average(const struct mv_row *rows, int points, int64_
   }
   resample(rows, points, stride, work);
   for (int k = 0; k < MV_AVERAGED; k++) {
-    struct mv_average *a = &out.average[k];
+    struct mv_figure *a = &out.average[k];
     double sum = 0, square = 0, *draw = work + (int64_t)k * MV_GRID_RESAMPLES;
     for (int p = 0; p < points; p++) {
       double se = rows[p * stride].stat[mv_averaged[k].se] / (mv_averaged[k].se_over_meta ? meta : 1);
       sum += rows[p * stride].stat[mv_averaged[k].stat];
       square += se * se;
     }
-    *a = (struct mv_average){sum / points, sqrt(square) / points, NAN, NAN};
+    *a = (struct mv_figure){sum / points, sqrt(square) / points, NAN, NAN};
     if (points < 2 || !isfinite(a->mean))
       continue;
     gsl_sort(draw, 1, MV_GRID_RESAMPLES);

@@ -51,6 +51,7 @@ struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t 
 
 void mv_groups_free(struct mv_groups *g)
 {
+  free(g->end);
   free(g->count);
   free(g->mean);
   free(g->square);
@@ -67,7 +68,10 @@ int64_t mv_groups_width(int64_t blocks, int64_t nest)
 void mv_groups_add(struct mv_groups *g, const struct mv_settings *settings, const struct mv_layout *layout,
                    const struct mv_moments *block)
 {
-  int64_t at = block->block / g->width, count = g->count[at];
+  int64_t at = g->end ? 0 : block->block / g->width;
+  while (g->end && block->block >= g->end[at])
+    at++;
+  int64_t count = g->count[at];
   assert(at < g->groups && settings->count == g->settings);
   double buffer[2 * g->meta], *mean = buffer, *square = buffer + g->meta;
   g->nonfinite += block->nonfinite;

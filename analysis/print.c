@@ -22,7 +22,7 @@ static bool is_shown(const struct mv_layout *layout, const struct mv_setting *s)
   return s->index[axis] == full_discount(&layout->output[s->output].axis[axis]);
 }
 
-static void print_average(FILE *out, const struct mv_average *a, double unit, const char *format)
+static void print_average(FILE *out, const struct mv_figure *a, double unit, const char *format)
 {
   char text[64] = "-";
   if (!isnan(a->mean)) {
@@ -33,7 +33,7 @@ static void print_average(FILE *out, const struct mv_average *a, double unit, co
   fprintf(out, "  %18s", text);
 }
 
-static const struct mv_average *find(const struct mv_grid_row *row, enum mv_stat stat)
+static const struct mv_figure *find(const struct mv_grid_row *row, enum mv_stat stat)
 {
   int k = 0;
   while (mv_averaged[k].stat != stat)

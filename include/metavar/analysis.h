@@ -15,71 +15,9 @@
 
 #include <stdio.h>
 
-#include "metavar/store.h"
+#include "metavar/panel.h"
 
-#define MV_GROUPS_MAX     128   /* groups of one entry in one cell */
 #define MV_GRID_RESAMPLES 10000 /* of eta points, as Vuorio et al. 2022 */
-
-/* --- settings --------------------------------------------------------------------------------------------------------
- */
-
-/* One M-vector g = x[base ..] + lambda x[first ..] of a sample x. */
-struct mv_setting {
-  int output;             /* index into the layout */
-  int index[MV_AXES_MAX]; /* along the leading axes of the output */
-  int64_t base, first;    /* positions in a sample; base -1: g = x[first ..] */
-  double lambda;          /* NaN if base is -1 */
-  int64_t watched;        /* the vector of the layout whose largest norms belong to g; -1 none */
-  double primal, tangent; /* cost per replicate; NaN if the layout does not say */
-};
-
-struct mv_settings {
-  int count, meta;
-  struct mv_setting *at;
-};
-
-/* Every setting of an entry: targets, gradients, and components with each coefficient (the fastest axis). A
- * gradient that is the base of a component appears as its coefficient 0. */
-struct mv_settings mv_settings_make(const struct mv_layout *, const double *lambda, int lambdas);
-/* The settings that estimate grad J with coefficient 1: what may serve as reference. */
-struct mv_settings mv_settings_reference(const struct mv_layout *);
-void mv_settings_free(struct mv_settings *);
-
-/* Position of the axis called name among the leading axes of a setting's output; -1 if it has none. */
-int mv_setting_axis(const struct mv_layout *, const struct mv_setting *, const char *name);
-/* Value of an axis at an index, as text ("0.95", "pathwise") and as number (NaN for names). */
-void mv_axis_text(const struct mv_axis *, int index, char *out, size_t size);
-double mv_axis_number(const struct mv_axis *, int index);
-
-/* Mean and diagonal of the co-moment of g, from those of the samples in a block. */
-void mv_setting_combine(const struct mv_setting *, int meta, int64_t moments, const double *mean,
-                        const double *comoment, double *g_mean, double *g_square);
-
-/* --- groups ----------------------------------------------------------------------------------------------------------
- */
-
-/* Merges b into a: counts, means and sums of squared deviations of `meta` coordinates. Returns the joint count. */
-int64_t mv_merge(int meta, int64_t a_count, double *a_mean, double *a_square, int64_t b_count, const double *b_mean,
-                 const double *b_square);
-
-/* Moments of one cell. Group g holds blocks [g * width, (g + 1) * width). */
-struct mv_groups {
-  int meta, settings, groups;
-  int64_t width;
-  int64_t *count;        /* [groups] finite samples */
-  int64_t nonfinite;     /* in all groups */
-  double *mean, *square; /* [settings][groups][meta] */
-  double *largest;       /* [settings] largest squared norm; -1 if not watched */
-  int64_t *largest_id;   /* [settings] its replicate */
-};
-
-struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t width);
-void mv_groups_free(struct mv_groups *);
-/* Adds a block; blocks come in order. */
-void mv_groups_add(struct mv_groups *, const struct mv_settings *, const struct mv_layout *, const struct mv_moments *);
-/* Blocks in one group of an entry whose task instances serve `nest` replicates each. Always a multiple of nest, so that
- * groups of any two entries start at the same task instance after the same number of (width / nest) blocks. */
-int64_t mv_groups_width(int64_t blocks, int64_t nest);
 
 /* One mean over groups. Two tracks are paired: what has the same group index shares its random numbers. */
 struct mv_track {
@@ -126,8 +64,6 @@ void mv_resamples_apply(const struct mv_resamples *, const struct mv_track *, co
 
 /* Draws `count` indices below n, a function of (purpose, stream, r) alone. */
 void mv_draw_indices(uint32_t purpose, uint32_t stream, uint32_t r, uint32_t attempt, int n, int count, int *out);
-
-double mv_deviation(const double *x, int count); /* standard deviation, n - 1; NaN for less than two */
 
 /* --- bias ------------------------------------------------------------------------------------------------------------
  */
@@ -204,13 +140,13 @@ struct mv_averaged {
 #define MV_AVERAGED 7
 extern const struct mv_averaged mv_averaged[MV_AVERAGED];
 
-struct mv_average {
+struct mv_figure {
   double mean, se, eta_low, eta_high;
 };
 struct mv_grid_row {
   int points;
   int64_t count, nonfinite; /* all points together */
-  struct mv_average average[MV_AVERAGED];
+  struct mv_figure average[MV_AVERAGED];
   double largest_share; /* the largest of all points; NaN if not watched */
 };
 
