@@ -56,15 +56,15 @@ static void sum_tile(int groups, const double *x, int resamples, const uint8_t *
   }
 }
 
-/* Column of a group: n (m - c) of coordinate k, or S + n |m - c|^2 at k = meta, or n at k = meta + 1. */
+/* Column of a group: n (m - c) of coordinate k, or S + n |m - c|^2 at k = meta. */
 static double column(const struct mv_sheet *sheet, int setting, int g, int k)
 {
   const struct mv_groups *all = &sheet->groups;
   int64_t record = ((int64_t)setting * all->groups + g) * all->meta;
   const double *mean = sheet->mean + (int64_t)setting * all->meta;
   double n = (double)all->count[g], square = 0;
-  if (k == all->meta + 1 || n == 0)
-    return n;
+  if (n == 0)
+    return 0;
   if (k < all->meta)
     return n * (all->mean[record + k] - mean[k]);
   for (int m = 0; m < all->meta; m++) {
@@ -74,58 +74,73 @@ static double column(const struct mv_sheet *sheet, int setting, int g, int k)
   return square;
 }
 
-/* From sums over groups to the error of the mean and the trace. */
-static void finish(struct mv_sheet *sheet, int64_t resamples, const double *size)
+/* Samples in every draw. */
+static void draw_sizes(const struct mv_sheet *sheet, int resamples, const uint8_t *times, int stride, double *size)
 {
+  for (int r = 0; r < resamples; r++)
+    for (int g = 0; g < sheet->groups.groups; g++)
+      size[r] += times[(int64_t)r * stride + g] * (double)sheet->groups.count[g];
+}
+
+/* A sheet with its columns: meta + 1 for each setting. Tasks are tiles of settings, or of coordinates of one. */
+struct drawing {
+  struct mv_sheet *sheet;
+  int resamples, stride;
+  const uint8_t *times;
+  double *size;
+  int64_t columns;
+};
+
+static void draw_tile(void *self, int task)
+{
+  const struct drawing *d = self;
+  struct mv_sheet *sheet = d->sheet;
+  const int meta = sheet->groups.meta, groups = sheet->groups.groups;
+  const int64_t first = (int64_t)task * TILE;
+  double *x = mv_memory_take((size_t)groups * TILE, sizeof *x);
+  double *sum = mv_memory_take((size_t)d->resamples * TILE, sizeof *sum);
+  int count = d->columns - first < TILE ? (int)(d->columns - first) : TILE;
+  for (int g = 0; g < groups; g++)
+    for (int k = 0; k < count; k++)
+      x[g * TILE + k] = column(sheet, (int)((first + k) / (meta + 1)), g, (int)((first + k) % (meta + 1)));
+  sum_tile(groups, x, d->resamples, d->times, d->stride, sum);
+  for (int k = 0; k < count; k++) {
+    int64_t s = (first + k) / (meta + 1), m = (first + k) % (meta + 1);
+    double *out = m < meta ? sheet->error + s * d->resamples * meta + m : sheet->trace + s * d->resamples;
+    for (int64_t r = 0; r < d->resamples; r++)
+      out[m < meta ? r * meta : r] = sum[r * TILE + k];
+  }
+  free(x);
+  free(sum);
+}
+
+/* From sums over groups to the error of the mean and the trace. */
+static void finish_setting(void *self, int setting)
+{
+  const struct drawing *d = self;
+  struct mv_sheet *sheet = d->sheet;
   const int meta = sheet->groups.meta;
-  for (int64_t s = 0; s < sheet->groups.settings; s++)
-    for (int64_t r = 0; r < resamples; r++) {
-      double *error = sheet->error + (s * resamples + r) * meta, *trace = sheet->trace + s * resamples + r;
-      for (int m = 0; m < meta; m++) {
-        *trace -= error[m] * error[m] / size[r];
-        error[m] /= size[r];
-      }
-      *trace = sheet->filled < 2 ? NAN : *trace / (size[r] - 1);
-      for (int m = 0; m < meta && sheet->filled < 2; m++)
-        error[m] = NAN;
+  const bool known = sheet->filled >= 2;
+  for (int64_t r = 0; r < d->resamples; r++) {
+    double *error = sheet->error + (setting * (int64_t)d->resamples + r) * meta, n = d->size[r];
+    double *trace = sheet->trace + (int64_t)setting * d->resamples + r;
+    for (int m = 0; m < meta; m++) {
+      *trace -= error[m] * error[m] / n;
+      error[m] = known ? error[m] / n : NAN;
     }
+    *trace = known ? *trace / (n - 1) : NAN;
+  }
 }
 
 void mv_sheet_draw(struct mv_sheet *sheet, int resamples, const uint8_t *times, int stride)
 {
-  const int meta = sheet->groups.meta, groups = sheet->groups.groups, settings = sheet->groups.settings;
-  const int64_t columns = (int64_t)settings * (meta + 1) + 1; /* the last: n */
-  double *x = mv_memory_take((size_t)groups * TILE, sizeof *x);
-  double *sum = mv_memory_take((size_t)resamples * TILE, sizeof *sum);
-  double *size = mv_memory_take((size_t)resamples, sizeof *size);
-  sheet->error = mv_memory_take((size_t)settings * (size_t)resamples * (size_t)meta, sizeof *sheet->error);
-  sheet->trace = mv_memory_take((size_t)settings * (size_t)resamples, sizeof *sheet->trace);
-  for (int64_t first = 0; first < columns; first += TILE) {
-    int count = columns - first < TILE ? (int)(columns - first) : TILE;
-    for (int g = 0; g < groups; g++)
-      for (int k = 0; k < TILE; k++) {
-        int64_t at = first + k;
-        bool last = at == columns - 1;
-        x[g * TILE + k] =
-            k < count ? column(sheet, last ? 0 : (int)(at / (meta + 1)), g, last ? meta + 1 : (int)(at % (meta + 1)))
-                      : 0;
-      }
-    sum_tile(groups, x, resamples, times, stride, sum);
-    for (int k = 0; k < count; k++) {
-      int64_t at = first + k, s = at / (meta + 1), m = at % (meta + 1);
-      for (int64_t r = 0; r < resamples; r++) {
-        double value = sum[r * TILE + k];
-        if (at == columns - 1)
-          size[r] = value;
-        else if (m < meta)
-          sheet->error[(s * resamples + r) * meta + m] = value;
-        else
-          sheet->trace[s * resamples + r] = value;
-      }
-    }
-  }
-  finish(sheet, resamples, size);
-  free(x);
-  free(sum);
-  free(size);
+  const size_t settings = (size_t)sheet->groups.settings, meta = (size_t)sheet->groups.meta;
+  struct drawing d = {sheet, resamples, stride, times, NULL, (int64_t)(settings * (meta + 1))};
+  d.size = mv_memory_take((size_t)resamples, sizeof *d.size);
+  sheet->error = mv_memory_take(settings * (size_t)resamples * meta, sizeof *sheet->error);
+  sheet->trace = mv_memory_take(settings * (size_t)resamples, sizeof *sheet->trace);
+  draw_sizes(sheet, resamples, times, stride, d.size);
+  mv_parallel((int)((d.columns + TILE - 1) / TILE), draw_tile, &d);
+  mv_parallel((int)settings, finish_setting, &d);
+  free(d.size);
 }

@@ -52,10 +52,10 @@ static void make_sheet(struct mv_sheet *sheet, int meta, const struct mv_extent 
   while (chunks(extent) > (groups ? cut[groups - 1] : 0))
     groups++;
   sheet->first = first;
-  sheet->groups = mv_groups_make(meta, extent->settings, groups, 1);
-  sheet->groups.end = mv_memory_take((size_t)groups, sizeof *sheet->groups.end);
+  int64_t end[groups];
   for (int g = 0; g < groups; g++)
-    sheet->groups.end[g] = cut[g] * extent->width;
+    end[g] = cut[g] * extent->width;
+  sheet->groups = mv_groups_make(meta, extent->settings, groups, end);
 }
 
 void mv_panel_make(struct mv_panel *p, int meta, int entries, const struct mv_extent *extent)
@@ -135,19 +135,28 @@ static bool serves_all(const struct mv_panel *p, const uint8_t *times)
   return true;
 }
 
+struct counting {
+  struct mv_panel *panel;
+  uint32_t stream;
+};
+
+static void count_draw(void *self, int r)
+{
+  const struct counting *c = self;
+  uint8_t *times = c->panel->times + (int64_t)r * c->panel->groups;
+  uint32_t attempt = 0;
+  do
+    mv_draw_counts(c->stream, (uint32_t)r, attempt++, c->panel->groups, times);
+  while (!serves_all(c->panel, times));
+}
+
 void mv_panel_close(struct mv_panel *p, int resamples, uint32_t stream)
 {
   for (int e = 0; e < p->entries; e++)
     estimate(&p->sheet[e]);
   p->resamples = resamples;
   p->times = mv_memory_take((size_t)resamples * (size_t)p->groups, sizeof *p->times);
-  for (int r = 0; r < resamples; r++) {
-    uint8_t *times = p->times + (int64_t)r * p->groups;
-    uint32_t attempt = 0;
-    do
-      mv_draw_counts(stream, (uint32_t)r, attempt++, p->groups, times);
-    while (!serves_all(p, times));
-  }
+  mv_parallel(resamples, count_draw, &(struct counting){p, stream});
   for (int e = 0; e < p->entries; e++)
     mv_sheet_draw(&p->sheet[e], resamples, p->times + p->sheet[e].first, p->groups);
 }

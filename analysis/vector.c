@@ -24,13 +24,44 @@
 #include "metavar/memory.h"
 #include "metavar/panel.h"
 
+void mv_vector_blank(struct mv_vector *v, const struct mv_panel *p, int pieces)
+{
+  *v = (struct mv_vector){.panel = p, .pieces = pieces};
+  v->value = mv_memory_take((size_t)p->meta, sizeof *v->value);
+  v->error = mv_memory_take((size_t)p->resamples * (size_t)p->meta, sizeof *v->error);
+}
+
+/* Settings that are the same number but for rounding (the first step of a window contributes nothing, say): their
+ * difference is 0, not 1e-18. */
+static void drop_rounding(struct mv_vector *v)
+{
+  const struct mv_panel *p = v->panel;
+  double var[p->meta], each[p->meta], size[p->meta], spread[p->meta];
+  mv_vector_covariance(v, v, var);
+  memset(size, 0, sizeof size);
+  memset(spread, 0, sizeof spread);
+  for (int k = 0; k < v->terms; k++) {
+    const double c = v->term[k].coefficient, *mean = p->sheet[v->term[k].entry].mean + v->term[k].setting * p->meta;
+    mv_panel_covariance(p, &v->term[k], &v->term[k], each);
+    for (int m = 0; m < p->meta; m++) {
+      size[m] += fabs(c * mean[m]);
+      spread[m] += c * c * each[m];
+    }
+  }
+  for (int m = 0; m < p->meta; m++)
+    if (fabs(v->value[m]) <= 1e-12 * size[m] && fabs(var[m]) <= 1e-12 * spread[m]) {
+      v->value[m] = 0;
+      for (int64_t r = 0; r < p->resamples; r++)
+        v->error[r * p->meta + m] = 0;
+    }
+}
+
 void mv_vector_make(struct mv_vector *v, const struct mv_panel *p, int terms, const struct mv_term *term)
 {
   const int64_t size = (int64_t)p->resamples * p->meta;
   assert(terms > 0 && terms <= MV_TERMS_MAX);
-  *v = (struct mv_vector){.panel = p, .terms = terms};
-  v->value = mv_memory_take((size_t)p->meta, sizeof *v->value);
-  v->error = mv_memory_take((size_t)size, sizeof *v->error);
+  mv_vector_blank(v, p, 0);
+  v->terms = terms;
   for (int k = 0; k < terms; k++) {
     const struct mv_sheet *sheet = &p->sheet[term[k].entry];
     const double c = term[k].coefficient, *mean = sheet->mean + (int64_t)term[k].setting * p->meta;
@@ -42,6 +73,8 @@ void mv_vector_make(struct mv_vector *v, const struct mv_panel *p, int terms, co
     for (int64_t i = 0; i < size; i++)
       v->error[i] += c * error[i];
   }
+  if (terms > 1)
+    drop_rounding(v);
 }
 
 void mv_vector_free(struct mv_vector *v)
@@ -51,11 +84,25 @@ void mv_vector_free(struct mv_vector *v)
   *v = (struct mv_vector){0};
 }
 
+/* Of the draws. */
+static void drawn_covariance(const struct mv_vector *v, const struct mv_vector *w, double *sum)
+{
+  const int meta = v->panel->meta, count = v->panel->resamples;
+  for (int r = 0; r < count; r++)
+    for (int m = 0; m < meta; m++)
+      sum[m] += v->error[(int64_t)r * meta + m] * w->error[(int64_t)r * meta + m] / count;
+}
+
 double mv_vector_covariance(const struct mv_vector *v, const struct mv_vector *w, double *out)
 {
   const int meta = v->panel->meta;
   double each[meta], sum[meta], trace = 0;
   memset(sum, 0, sizeof sum);
+  if (v->terms == 0 || w->terms == 0) {
+    drawn_covariance(v, w, sum);
+    for (int m = 0; m < meta; m++)
+      trace += sum[m];
+  }
   for (int k = 0; k < v->terms; k++)
     for (int l = 0; l < w->terms; l++) {
       double c = v->term[k].coefficient * w->term[l].coefficient;
@@ -71,11 +118,11 @@ double mv_vector_covariance(const struct mv_vector *v, const struct mv_vector *w
 double mv_deviation(const double *x, int count)
 {
   double mean = 0, square = 0;
-  for (int i = 0; i < count; i++) {
-    double d = x[i] - mean;
-    mean += d / (i + 1);
-    square += d * (x[i] - mean);
-  }
+  for (int i = 0; i < count; i++)
+    mean += x[i];
+  mean /= count;
+  for (int i = 0; i < count; i++)
+    square += (x[i] - mean) * (x[i] - mean);
   return count > 1 ? sqrt(square / (count - 1)) : NAN;
 }
 
@@ -85,10 +132,10 @@ double mv_widening(int pieces, double confidence)
   return pieces > 1 ? gsl_cdf_tdist_Qinv(tail, pieces - 1) / gsl_cdf_ugaussian_Qinv(tail) : NAN;
 }
 
-/* The element of rank k (from 0); reorders x. Hoare's selection. */
-static double select_rank(double *x, int count, int k)
+/* Reorders x[low ..] so that the element of rank k (from 0) stands at k, none greater before it. Hoare's selection. */
+static void select_rank(double *x, int low, int count, int k)
 {
-  int low = 0, high = count - 1;
+  int high = count - 1;
   while (low < high) {
     double pivot = x[low + (high - low) / 2];
     int i = low, j = high;
@@ -108,18 +155,20 @@ static double select_rank(double *x, int count, int k)
     else if (k >= i)
       low = i;
     else
-      break;
+      return;
   }
-  return x[k];
 }
 
-/* Quantile between the two nearest ranks, as GSL has it. */
-static double quantile(double *x, int count, double share)
+/* Quantile between the two nearest ranks, as GSL has it; x[.. low - 1] is in place. Returns the first rank. */
+static int quantile(double *x, int low, int count, double share, double *out)
 {
-  double at = share * (count - 1);
+  double at = share * (count - 1), next = INFINITY;
   int k = (int)at;
-  double low = select_rank(x, count, k), high = k + 1 < count ? select_rank(x, count, k + 1) : low;
-  return low + (at - k) * (high - low);
+  select_rank(x, low, count, k);
+  for (int i = k + 1; i < count; i++)
+    next = x[i] < next ? x[i] : next;
+  *out = k + 1 < count ? x[k] + (at - k) * (next - x[k]) : x[k];
+  return k;
 }
 
 void mv_estimate_bound(struct mv_estimate *e, int count, const double *errors, double confidence, bool cut)
@@ -132,11 +181,20 @@ void mv_estimate_bound(struct mv_estimate *e, int count, const double *errors, d
     return;
   double *x = mv_memory_take((size_t)count, sizeof *x);
   memcpy(x, errors, (size_t)count * sizeof *x);
-  e->low = e->value + quantile(x, count, (1 - confidence) / 2);
-  e->high = e->value + quantile(x, count, (1 + confidence) / 2);
-  e->low = cut && e->low < 0 ? 0 : e->low;
-  e->high = cut && e->high < 0 ? 0 : e->high;
+  double end[2];
+  int below = quantile(x, 0, count, (1 - confidence) / 2, &end[0]);
+  quantile(x, below, count, (1 + confidence) / 2, &end[1]);
+  for (int k = 0; k < 2; k++)
+    end[k] = cut && e->value + end[k] < 0 ? 0 : e->value + end[k];
+  e->low = end[0];
+  e->high = end[1];
   free(x);
+}
+
+/* A coordinate without value and error: what drop_rounding leaves. */
+static bool is_nothing(const struct mv_vector *v, int m)
+{
+  return v->value[m] == 0 && v->panel->resamples > 0 && v->error[m] == 0;
 }
 
 struct mv_estimate mv_vector_product(const struct mv_vector *v, const struct mv_vector *w, double confidence,
@@ -145,9 +203,12 @@ struct mv_estimate mv_vector_product(const struct mv_vector *v, const struct mv_
   const int meta = v->panel->meta, count = v->panel->resamples;
   double *along = mv_memory_take(3 * (size_t)count, sizeof *along), *both = along + count, *drawn = both + count;
   double wide = mv_widening(v->pieces < w->pieces ? v->pieces : w->pieces, confidence), mean = 0;
-  struct mv_estimate out = {-mv_vector_covariance(v, w, NULL), NAN, NAN, NAN};
+  double shared[meta];
+  struct mv_estimate out = {0, NAN, NAN, NAN};
+  mv_vector_covariance(v, w, shared);
   for (int m = 0; m < meta; m++)
-    out.value += v->value[m] * w->value[m];
+    if (!is_nothing(v, m) && !is_nothing(w, m))
+      out.value += v->value[m] * w->value[m] - shared[m];
   for (int r = 0; r < count; r++) {
     const double *e = v->error + (int64_t)r * meta, *f = w->error + (int64_t)r * meta;
     for (int m = 0; m < meta; m++) {

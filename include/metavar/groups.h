@@ -16,6 +16,7 @@ struct mv_setting {
   double lambda;          /* NaN if base is -1 */
   int64_t watched;        /* the vector of the layout whose largest norms belong to g; -1 none */
   double primal, tangent; /* cost per replicate; NaN if the layout does not say */
+  bool hidden;            /* others are compared with it; it has no rows of its own */
 };
 
 struct mv_settings {
@@ -26,8 +27,6 @@ struct mv_settings {
 /* Every setting of an entry: targets, gradients, and components with each coefficient (the fastest axis). A
  * gradient that is the base of a component appears as its coefficient 0. */
 struct mv_settings mv_settings_make(const struct mv_layout *, const double *lambda, int lambdas);
-/* The settings that estimate grad J with coefficient 1: what may serve as reference. */
-struct mv_settings mv_settings_reference(const struct mv_layout *);
 void mv_settings_free(struct mv_settings *);
 
 /* Position of the axis called name among the leading axes of a setting's output; -1 if it has none. */
@@ -47,10 +46,10 @@ void mv_setting_combine(const struct mv_setting *, int meta, int64_t moments, co
 int64_t mv_merge(int meta, int64_t a_count, double *a_mean, double *a_square, int64_t b_count, const double *b_mean,
                  const double *b_square);
 
-/* Moments of one cell. Group g holds blocks [g * width, (g + 1) * width), or, if there is `end`, those before end[g]. */
+/* Moments of one cell. */
 struct mv_groups {
   int meta, settings, groups;
-  int64_t width, *end;
+  int64_t *end;          /* [groups] first block after each */
   int64_t *count;        /* [groups] finite samples */
   int64_t nonfinite;     /* in all groups */
   double *mean, *square; /* [settings][groups][meta] */
@@ -58,12 +57,10 @@ struct mv_groups {
   int64_t *largest_id;   /* [settings] its replicate */
 };
 
-struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t width);
+/* end: copied. */
+struct mv_groups mv_groups_make(int meta, int settings, int groups, const int64_t *end);
 void mv_groups_free(struct mv_groups *);
 /* Adds a block; blocks come in order. */
 void mv_groups_add(struct mv_groups *, const struct mv_settings *, const struct mv_layout *, const struct mv_moments *);
-/* Blocks in one group of an entry whose task instances serve `nest` replicates each. Always a multiple of nest, so that
- * groups of any two entries start at the same task instance after the same number of (width / nest) blocks. */
-int64_t mv_groups_width(int64_t blocks, int64_t nest);
 
 #endif

@@ -77,18 +77,20 @@ struct mv_term {
  * groups, NaN with one. */
 double mv_panel_covariance(const struct mv_panel *, const struct mv_term *, const struct mv_term *, double *out);
 
-/* --- bootstrap: bootstrap.c --- */
+/* --- bootstrap: draws.c, parallel.c --- */
 
 /* Poisson(1) counts of groups, a function of (stream, r, attempt) alone. */
 void mv_draw_counts(uint32_t stream, uint32_t r, uint32_t attempt, int groups, uint8_t *out);
-/* `count` indices below n, a function of (purpose, stream, r) alone. */
-void mv_draw_indices(uint32_t purpose, uint32_t stream, uint32_t r, uint32_t attempt, int n, int count, int *out);
 /* Fills error and trace of a sheet. times: row r begins at r * stride. */
 void mv_sheet_draw(struct mv_sheet *, int resamples, const uint8_t *times, int stride);
 
+/* Calls work(self, 0 .. tasks - 1), each once, on all cores. Tasks touch different memory. */
+void mv_parallel(int tasks, void (*work)(void *self, int task), void *self);
+
 /* --- combinations: vector.c --- */
 
-/* v = sum_k coefficient_k mean_k. */
+/* v = sum_k coefficient_k mean_k. A vector without terms is some function of the means, filled in by the caller; its
+ * covariances are those of its draws. */
 struct mv_vector {
   const struct mv_panel *panel;
   int terms, pieces; /* pieces: the least filled groups of any of its entries */
@@ -98,6 +100,8 @@ struct mv_vector {
 };
 
 void mv_vector_make(struct mv_vector *, const struct mv_panel *, int terms, const struct mv_term *);
+/* Zeros: to be filled. */
+void mv_vector_blank(struct mv_vector *, const struct mv_panel *, int pieces);
 void mv_vector_free(struct mv_vector *);
 /* tr Cov of two vectors, and of each coordinate to out[meta] (may be NULL). */
 double mv_vector_covariance(const struct mv_vector *, const struct mv_vector *, double *out);
