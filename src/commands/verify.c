@@ -47,6 +47,13 @@ static void check_files(struct verify *v, const struct mv_audit *a, int64_t tota
           (long long)total);
 }
 
+static void check_rounds(struct verify *v, const struct mv_audit *a, const struct mv_job *job)
+{
+  if (job->stop.relative_error > 0)
+    verdict(v, a->damaged_rounds == 0, "rounds", "%d decided by the stopping rule; %lld lines damaged", a->rounds,
+            (long long)a->damaged_rounds);
+}
+
 static void check_sums(struct verify *v)
 {
   int wrong, count = mv_store_check_sums(v->run, &wrong);
@@ -76,9 +83,9 @@ static void check_replicates(struct verify *v, const struct mv_results *results)
   int64_t right = 0, total = mv_plan_samples(plan);
   int bad = 0;
   for (int cell = 0; cell < plan->cells; cell++) {
-    int64_t wanted = plan->job->entries[mv_plan_entry(plan, cell)].replicates, count = mv_results_count(results, cell);
+    int64_t count = mv_results_count(results, cell);
     right += count > 0 ? count : 0;
-    bad += count != wanted;
+    bad += count != plan->replicates[cell];
   }
   verdict(v, bad == 0, "replicates", "%lld of %lld are in results.h5; %d of %d cells have gaps", (long long)right,
           (long long)total, bad, plan->cells);
@@ -117,8 +124,9 @@ static struct mv_unit choose(const struct mv_plan *plan, uint32_t seed, int64_t 
   uint32_t word[4], counter[4] = {(uint32_t)k, (uint32_t)(k >> 32), (uint32_t)e, 0};
   mv_philox(counter, (struct mv_key){{seed, 0}}, word);
   uint64_t point = (((uint64_t)word[0] << 32) | word[1]) % (uint64_t)plan->job->points;
-  uint64_t replicate = (((uint64_t)word[2] << 32) | word[3]) % (uint64_t)plan->job->entries[e].replicates;
-  return (struct mv_unit){(int64_t)e * plan->job->points + (int64_t)point, (int64_t)replicate, 1};
+  int64_t cell = (int64_t)e * plan->job->points + (int64_t)point;
+  uint64_t replicate = (((uint64_t)word[2] << 32) | word[3]) % (uint64_t)plan->replicates[cell];
+  return (struct mv_unit){cell, (int64_t)replicate, 1};
 }
 
 /* Samples, in turn from each entry that stores them. */
@@ -148,7 +156,7 @@ static void blocks_again(struct again *a, const struct verify *v)
     if (job->entries[e].store == MV_STORE_MOMENTS && v->samples > 0) {
       struct mv_unit unit = choose(mv_results_plan(a->results), v->seed, 0, e);
       unit.first -= unit.first % job->block;
-      int64_t left = job->entries[e].replicates - unit.first;
+      int64_t left = mv_results_plan(a->results)->replicates[unit.cell] - unit.first;
       unit.count = left < job->block ? left : job->block;
       compute_again(a, &unit);
       a->blocks++;
@@ -198,6 +206,7 @@ static int verify(struct verify *v)
   int exit_code = mv_store_audit(v->run, plan, &audit);
   if (exit_code == MV_EXIT_OK) {
     check_files(v, &audit, mv_plan_samples(plan));
+    check_rounds(v, &audit, job);
     check_sums(v);
     if (audit.finished) {
       check_results(v, job);
