@@ -51,7 +51,7 @@ int mv_store_audit(const char *path, const struct mv_plan *plan, struct mv_audit
     struct mv_rounds rounds;
     mv_rounds_read(run, path, plan, &rounds);
     audit->rounds = rounds.decided;
-    audit->damaged_rounds = rounds.damaged_lines;
+    audit->cells_going_on = rounds.go_on;
     mv_rounds_free(&rounds);
     audit->samples = mv_plan_samples(plan) - mv_plan_missing(plan, &manifest.have);
     audit->finished = fstatat(run, "results.h5", &info, 0) == 0;
