@@ -169,6 +169,8 @@ static double vector_error(const struct mv_gauge *g, int64_t v)
     total += q[k];
     spread += count * count * distance;
   }
+  if (!isfinite(size + total + spread)) /* sums that overflow */
+    return INFINITY;
   if (g->job->stop.statistic == MV_STATISTIC_GRADIENT)
     return spread > 0 ? sqrt(groups / (groups - 1) * spread / size) / n : 0;
   spread = 0;
@@ -184,9 +186,7 @@ double mv_gauge_error(const struct mv_gauge *g)
     return INFINITY;
   for (int64_t v = 0; v < g->layout->vectors; v++) {
     double error = vector_error(g, v);
-    most = error <= most ? most : error; /* NaN, of sums that overflow, stays */
-    if (isnan(error))
-      return INFINITY;
+    most = error > most ? error : most;
   }
   return most;
 }
