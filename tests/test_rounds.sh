@@ -16,7 +16,8 @@ says() { grep -q -- "$1" out err || { cat out err; return 1; }; }
 digest() { "$metavar" status "$1" --digest 2>/dev/null | grep '^digest'; }
 same() { [ -n "$1" ] && [ "$1" = "$2" ] || { echo "$1"; echo "$2"; return 1; }; }
 
-# es: nested, instances of 3 do not end with blocks, and too few replicates, the last block cut; fd: the same, moments.
+# es: nested, instances of 3 do not end with blocks, and too few replicates, the last block cut; fd: the same, moments;
+# steep: not finite.
 cat >job.yaml <<'Y'
 name: rounds
 seed: 7
@@ -31,12 +32,14 @@ estimators:
   - {name: es, perturbations_per_lifetime: 3, replicates: 5050}
   - {name: reference, replicates: 40000}
   - {name: fd, replicates: 4950, store: moments}
+  - {name: es, label: steep, sigma: 1e-309, replicates: 4000, store: moments}
 Y
 check "one rank" code 0 "$metavar" run job.yaml -o one -q
 check "it says what fell short" says 'note: es: . of 3 cells have all 5050 replicates and have not reached 0.03 (variance)'
+check "and what never can" says 'note: steep: 3 of 3 cells .* an error that cannot be told'
 wanted=$(digest one)
 check "verify" code 0 "$metavar" verify one
-check "it judged the cells" says '12 cells judged again; 0 do not'
+check "it judged the cells" says '15 cells judged again; 0 do not'
 for ranks in 2 3; do
   check "$ranks ranks" code 0 mpirun -np $ranks "$metavar" run job.yaml -o ranks$ranks -q --set unit=$((ranks * 170))
   check "the same bits" same "$wanted" "$(digest ranks$ranks)"
@@ -87,7 +90,7 @@ cat >look.py <<'P'
 import h5py, numpy as np, xarray as xr
 f = h5py.File("one/results.h5")
 lengths = set()
-for g in ("backprop", "es", "reference", "fd"):
+for g in ("backprop", "es", "reference", "fd", "steep"):
     n = f[g]["replicates"][:]
     lengths |= set(n.tolist())
     for p in range(3):
@@ -125,8 +128,15 @@ check "says so" says 'at most'
 
 # --- rules that may follow each other ---
 check "a stricter rule goes on" code 0 "$metavar" run job.yaml -o option -q --target-se 0.02
+# a shard is lost, its samples come into another, and it comes back
+cp -r one back
+mv back/shards/000001.h5 lost
+check "a lost shard" code 0 "$metavar" run job.yaml -o back -q --set unit=130
+mv lost back/shards/000001.h5
+check "comes back, and a stricter rule goes on" code 0 "$metavar" run job.yaml -o back -q --target-se 0.02
 check "from scratch" code 0 "$metavar" run job.yaml -o scratch -q --target-se 0.02
 check "the same bits" same "$(digest scratch)" "$(digest option)"
+check "the same bits" same "$(digest scratch)" "$(digest back)"
 check "a looser one is refused" code 78 "$metavar" run job.yaml -o option -q --target-se 0.03
 check "with the difference" says 'here: *stop: {relative_error: 0.03, statistic: variance, first_round: 3200}'
 check "more replicates go on" code 0 "$metavar" run job.yaml -o option -q --target-se 0.02 --max-replicates 41000
