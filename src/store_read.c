@@ -191,11 +191,13 @@ static bool schema_fits(const struct mv_results *results)
   return true;
 }
 
-/* How many replicates each cell has, where a stopping rule has decided it. False: told. */
+/* How many replicates each cell has, where a stopping rule has decided it; as many as the file can hold. False: told. */
 static bool replicates_read(struct mv_results *results)
 {
   const struct mv_job *job = results->job;
-  bool fits = true;
+  hsize_t bytes = 0;
+  bool fits = H5Fget_filesize(results->file, &bytes) >= 0;
+  double need = 0;
   for (int e = 0; e < job->entry_count && job->stop.relative_error > 0 && fits; e++) {
     struct mv_dataset row = {.rank = 1, .dims = {job->points}};
     int64_t *replicates = results->plan->replicates + (int64_t)e * job->points;
@@ -204,8 +206,12 @@ static bool replicates_read(struct mv_results *results)
            box_read(dataset, type, 1, (hsize_t[]){0}, (hsize_t[]){(hsize_t)job->points}, replicates);
     H5Tclose(type);
     H5Dclose(dataset);
-    for (int p = 0; p < job->points && fits; p++)
+    for (int p = 0; p < job->points && fits; p++) {
       fits = mv_round_is_end(job, &job->entries[e], replicates[p]);
+      if (fits)
+        need += (double)mv_result_bytes(results->plan, &(struct mv_unit){e * job->points + p, 0, replicates[p]});
+      fits = fits && need / 1032 <= (double)bytes;
+    }
     if (!fits)
       mv_store_say("%s: damaged: %s/replicates is missing or not what the job's rounds can give", results->path,
                    job->entries[e].label);

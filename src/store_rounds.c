@@ -104,16 +104,16 @@ void mv_rounds_read(int run, const char *path, const struct mv_plan *plan, struc
   count_cells(rounds, plan);
   char *text = mv_file_read(run, FILE_NAME, &size);
   mv_job_id(plan->job, id);
-  int64_t number = 1;
-  for (char *line = text, *end; line && line < text + size; line = end + 1, number++) {
+  int64_t damaged = 0;
+  for (char *line = text, *end; line && line < text + size; line = end + 1) {
     end = memchr(line, '\n', (size_t)(text + size - line));
     rounds->torn = !end;
     end = end ? end : text + size;
-    if (end == line || line_take(line, (size_t)(end - line), id, plan, rounds))
-      continue;
-    mv_store_say("%s/" FILE_NAME ":%lld: damaged line ignored; its round is decided again", path, (long long)number);
-    rounds->damaged_lines++;
+    damaged += end > line && !line_take(line, (size_t)(end - line), id, plan, rounds);
   }
+  if (damaged > 0 && rounds->go_on > 0 && !rounds->torn) /* torn: somebody may be writing it */
+    mv_store_say("%s/" FILE_NAME ": %lld damaged line%s ignored; the round is decided again", path, (long long)damaged,
+                 damaged == 1 ? "" : "s");
   free(text);
 }
 

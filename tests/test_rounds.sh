@@ -140,6 +140,8 @@ check "the same bits" same "$(digest scratch)" "$(digest back)"
 check "a looser one is refused" code 78 "$metavar" run job.yaml -o option -q --target-se 0.03
 check "with the difference" says 'here: *stop: {relative_error: 0.03, statistic: variance, first_round: 3200}'
 check "more replicates go on" code 0 "$metavar" run job.yaml -o option -q --target-se 0.02 --max-replicates 41000
+check "from scratch" code 0 "$metavar" run job.yaml -o scratch2 -q --target-se 0.02 --max-replicates 41000
+check "the same bits" same "$(digest scratch2)" "$(digest option)"
 sed '/^stop/d' job.yaml >plain.yaml
 check "no rule" code 0 "$metavar" run plain.yaml -o plain -q --max-replicates 1050
 check "a rule goes on with it" code 0 "$metavar" run plain.yaml -o plain -q --target-se 0.03

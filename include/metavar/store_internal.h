@@ -172,7 +172,6 @@ struct mv_rounds {
   int decided; /* rounds; without a rule 0 */
   char *state; /* [cells] enum mv_cell_state after them */
   int64_t go_on, fall_short;
-  int64_t damaged_lines;
   bool torn; /* the file does not end with a newline */
 };
 
