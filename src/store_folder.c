@@ -172,13 +172,30 @@ static int check_job(const char *path, const char *there, size_t size, const str
   return fits ? MV_EXIT_OK : MV_EXIT_JOB;
 }
 
-/* Whether any line of the manifest is of this job, damaged or not. */
-static bool manifest_is_of(int run, const struct mv_job *job)
+/* Whether resolved.yaml is not what its checksum says. */
+static bool resolved_is_damaged(int run)
 {
-  char id[33], key[64], *text = mv_file_read(run, "manifest.jsonl", NULL);
+  struct mv_sums sums = mv_sums_read(run);
+  bool damaged = mv_sums_state(run, &sums, "resolved.yaml") == MV_SUM_WRONG;
+  mv_sums_free(&sums);
+  return damaged;
+}
+
+/* Whether the run is of this job, for all that is known without resolved.yaml: a line of the manifest, damaged or not, or
+ * the checksum of that file says so. */
+static bool run_is_of(int run, const struct mv_job *job)
+{
+  char id[33], key[64], hex[33], *text = mv_file_read(run, "manifest.jsonl", NULL);
+  char *canonical = mv_job_canonical(job, false);
+  struct mv_sums sums = mv_sums_read(run);
   mv_job_id(job, id);
   snprintf(key, sizeof key, "\"job\":\"%s\"", id);
+  mv_bytes_digest(canonical, strlen(canonical), hex);
   bool found = text && strstr(text, key);
+  for (int k = 0; k < sums.count; k++)
+    found = found || (strcmp(sums.at[k].name, "resolved.yaml") == 0 && strcmp(sums.at[k].hex, hex) == 0);
+  mv_sums_free(&sums);
+  free(canonical);
   free(text);
   return found;
 }
@@ -198,7 +215,7 @@ static int check_folder(int run, const char *path, const struct mv_job *job, boo
         path);
     return MV_EXIT_DATA;
   case FOLDER_NO_JOB:
-    if (manifest_is_of(run, job))
+    if (run_is_of(run, job))
       return MV_EXIT_OK;
     mv_store_say(
         "%s/resolved.yaml is missing, and manifest.jsonl lists nothing of the job given now. If this is a run "
@@ -209,6 +226,15 @@ static int check_folder(int run, const char *path, const struct mv_job *job, boo
     return MV_EXIT_OK;
   case FOLDER_RUN:
     break;
+  }
+  if (resolved_is_damaged(run)) {
+    if (run_is_of(run, job))
+      return MV_EXIT_OK;
+    mv_store_say(
+        "%s/resolved.yaml: is not what checksums.xxh128 says, so nothing tells whether the job given now fits; "
+        "run %s/job.yaml first, which mends it, or bring it back from a copy",
+        path, path);
+    return MV_EXIT_DATA;
   }
   size_t size;
   char *there = mv_file_read(run, "resolved.yaml", &size);

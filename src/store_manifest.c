@@ -36,9 +36,9 @@ bool mv_line_whole(const char *line, size_t length)
   size_t tail = strlen(CRC_KEY) + 8 + 2;
   if (length < tail || strncmp(line + length - tail, CRC_KEY, strlen(CRC_KEY)) != 0)
     return false;
-  char hex[9] = {0};
-  memcpy(hex, line + length - 10, 8);
-  return strtoul(hex, NULL, 16) == crc32(0, (const unsigned char *)line, (unsigned)(length - tail));
+  char hex[9];
+  snprintf(hex, sizeof hex, "%08lx", crc32(0, (const unsigned char *)line, (unsigned)(length - tail)));
+  return memcmp(hex, line + length - 10, 8) == 0;
 }
 
 char *mv_manifest_line(const struct mv_shard *shard, const struct mv_unit *units)

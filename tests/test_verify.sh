@@ -115,6 +115,15 @@ done
 check "run with --set" code 0 "$metavar" run small.yaml -o set -q --set seed=9
 check "without it: refused" code 78 "$metavar" run small.yaml -o set -q
 check "with the file that it names: goes on" code 0 "$metavar" run "$(sed -n 's/.*run the job in //p' err)" -o set -q
+damaged # in a way that leaves a smaller job, which the one given now would extend
+sed -i 's/replicates: 777/replicates: 77/' bad/resolved.yaml
+check "a resolved.yaml that says less" code 0 "$metavar" run small.yaml -o bad -q --set unit=200
+check "is no smaller job" says 'resolved.yaml: is not what checksums.xxh128 says'
+check "and is mended" cmp run/resolved.yaml bad/resolved.yaml
+damaged
+sed -i 's/replicates: 777/replicates: 77/' bad/resolved.yaml
+check "another job on top of it: refused" code 65 "$metavar" run large.yaml -o bad -q
+check "says how to mend it" says 'run bad/job.yaml first'
 damaged
 rm bad/checksums.xxh128
 check "a run of an earlier version, without checksums" code 0 "$metavar" verify bad
