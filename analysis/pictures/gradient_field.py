@@ -57,7 +57,7 @@ def draw_field(axes, rows, reference, factor, step, spread):
             axes.add_patch(Ellipse(place + tip, *(2 * half), fc=BLUE, ec=BLUE, alpha=0.18, lw=0, zorder=2))
     axes.plot(*eta.T, ".", ms=2, color="0.3", zorder=4)
     for limit, ends in ((axes.set_xlim, at[:, 0]), (axes.set_ylim, at[:, 1])):
-        limit(ends.min() - 0.9 * step, ends.max() + 0.9 * step)
+        limit(ends.min() - 1.1 * step, ends.max() + 1.1 * step)
 
 
 def draw_plane(tables, found, keys, reference):
@@ -77,7 +77,8 @@ def draw_plane(tables, found, keys, reference):
             ax.set_aspect("equal")
     for ax in axes.flat[len(keys) :]:
         ax.set_axis_off()
-    for ax in axes[-1]:
+    for ax in axes.flat[:len(keys)][-axes.shape[1] :]:  # those with nothing below
+        ax.tick_params(labelbottom=True)
         ax.set_xlabel(r"$\eta_0$")
     for ax in axes[:, 0]:
         ax.set_ylabel(r"$\eta_1$")

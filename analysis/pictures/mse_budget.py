@@ -3,6 +3,7 @@
 A curve is a family: the settings of one entry that differ in coefficient and meta-discount only; at each budget the best of them.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -48,6 +49,16 @@ def column(rows, name):
     return np.array([row[name] for row in rows])
 
 
+def read(tables):
+    """Rows of budget.csv that have an error, and the best of them at each budget, in order."""
+    rows = tables.rows("budget", "budget", "mse", "mse_low", "mse_high", "best")
+    rows = [row for row in rows if finite(row["mse"]) and row["mse"] > 0]
+    winners = sorted({row["budget"]: row for row in reversed(rows) if row["best"] == 1}.values(), key=lambda row: row["budget"])
+    if not winners:
+        raise LeftOut("budget.csv names no best setting")
+    return rows, winners
+
+
 def break_evens(tables, winners, found):
     """(row of breakeven.csv, error there) where the best passes from one family to another."""
     if not tables.has("breakeven"):
@@ -87,23 +98,23 @@ def draw_break_evens(axes, points):
 
 def draw_strip(axes, winners, value, name):
     """Value of the best setting along the budget, as colours and numbers."""
-    edges = np.log(column(winners, "budget"))
-    half = (edges[1] - edges[0]) / 2 if len(edges) > 1 else 1
-    values = [value(row) for row in winners]
-    _, _, shades = viridis(v for v in values if finite(v))
+    budgets = np.log(column(winners, "budget"))
+    edges = np.exp(np.concatenate([budgets[:1], (budgets[1:] + budgets[:-1]) / 2, budgets[-1:]]))
+    values = [value(row) if finite(value(row)) else None for row in winners]
+    _, _, shades = viridis(v for v in values if v is not None)
     start = 0
-    for k in range(1, len(winners) + 1):
-        if k < len(winners) and (values[k] == values[start] or not finite(values[k]) and not finite(values[start])):
-            continue
-        low, high = math.exp(edges[start] - half), math.exp(edges[k - 1] + half)
-        colour = shades[values[start]] if finite(values[start]) else "0.93"
+    for held, same in itertools.groupby(values):
+        end = start + len(list(same))
+        low, high = edges[start], edges[end]
+        colour = (0.93,) * 3 if held is None else shades[held]
         axes.axvspan(low, high, color=colour, lw=0)
-        if k - start >= 0.035 * len(winners):
-            dark = finite(values[start]) and sum(colour[:3]) < 1.5
-            text = f"{values[start]:g}" if finite(values[start]) else "none"
-            axes.text(math.sqrt(low * high), 0.5, text, ha="center", va="center", fontsize=6, color="white" if dark else "black",
-                      transform=axes.get_xaxis_transform(), clip_on=True)  # fmt: skip
-        start = k
+        if len(winners) > 1 and math.log(high / low) > 0.035 * (budgets[-1] - budgets[0]):
+            text = "none" if held is None else f"{held:g}"
+            axes.text(
+                math.sqrt(low * high), 0.5, text, ha="center", va="center", fontsize=6, color="white" if sum(colour[:3]) < 1.5 else "black",
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+        start = end
     axes.set_yticks([])
     axes.set_ylabel(name, rotation=0, ha="right", va="center")
     for spine in axes.spines.values():
@@ -137,11 +148,7 @@ def draw_figure(found, styles, winners, points):
 
 
 def draw(tables):
-    rows = tables.rows("budget", "budget", "mse", "mse_low", "mse_high", "best")
-    rows = [row for row in rows if finite(row["mse"]) and row["mse"] > 0]
-    winners = sorted({row["budget"]: row for row in reversed(rows) if row["best"] == 1}.values(), key=lambda row: row["budget"])
-    if not winners:
-        raise LeftOut("budget.csv names no best setting")
+    rows, winners = read(tables)
     found = best_of(rows)
     styles = {name: (COLOURS[k % len(COLOURS)], LINES[k // len(COLOURS) % len(LINES)]) for k, name in enumerate(choose(found))}
     points = break_evens(tables, winners, found)

@@ -63,18 +63,10 @@ class Tables:
 
     def __init__(self, folder):
         self.folder, self.known = folder, {}
-        self.summary = self.read_summary()
+        self.summary = read_object(os.path.join(folder, "summary.json"))
         self.confidence = self.summary.get("options", {}).get("confidence", 0.95)
         self.interval_text = f"{100 * self.confidence:g} % intervals"
         self.z = statistics.NormalDist().inv_cdf((1 + self.confidence) / 2)
-
-    def read_summary(self):
-        try:
-            with open(os.path.join(self.folder, "summary.json"), encoding="utf-8") as file:
-                found = json.load(file)
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
 
     def has(self, name):
         return os.path.exists(os.path.join(self.folder, name + ".csv"))
@@ -87,6 +79,16 @@ class Tables:
         if lacking:
             raise LeftOut(f"{name}.csv lacks the columns {', '.join(lacking)}; run `metavar analyze` again")
         return rows
+
+
+def read_object(path):
+    """The JSON object in a file; empty if there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_table(path):
@@ -217,6 +219,7 @@ def as_bytes(figure, kind, dpi=300):
             figure.savefig(file, format="pdf", metadata={"CreationDate": None})
         else:
             figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    figure.set_layout_engine("none")  # found; the other format gets the same
     return file.getvalue()
 
 
