@@ -6,14 +6,11 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
-from .shared import (
-    BLACK, BLUE, DOUBLE, GREEN, ORANGE, PINK, RED, SKY, Drawn, LeftOut, below, discount, finite, is_dice, label, length, plt, setting,
-)  # fmt: skip
+from .shared import BLUE, DOUBLE, SINGLE, Drawn, LeftOut, below, discount, finite, is_dice, label, length, plt, setting
 
 ORDER = 6
 TITLE = "Mean gradient field"
 MOST, COLUMNS = 8, 4  # panels
-COLOURS = [BLUE, ORANGE, GREEN, RED, SKY, PINK, BLACK, "0.5"]
 
 
 def choose(found):
@@ -60,56 +57,57 @@ def draw_field(axes, rows, reference, factor, step, spread):
         limit(ends.min() - 1.1 * step, ends.max() + 1.1 * step)
 
 
-def draw_plane(tables, found, keys, reference):
+def draw_curve(axes, rows, reference, z):
+    for chosen, style in ((reference, {"color": "0.72", "lw": 2.5}), (rows, {"color": BLUE, "lw": 1, "marker": "o", "ms": 2.5})):
+        chosen = sorted(chosen, key=lambda row: row["eta_0"])
+        eta, mean, error = (np.array([row[name] for row in chosen]) for name in ("eta_0", "mean_0", "mean_se_0"))
+        axes.plot(eta, mean, **style)
+        axes.fill_between(eta, mean - z * error, mean + z * error, color=style["color"], alpha=0.3, lw=0)
+    axes.grid()
+
+
+def draw_plane(tables, grid, chosen, reference):
     at, truth, _ = arrows(reference)
     step, largest = spacing(at), np.hypot(*truth.T).max()
-    factor = step / largest
     spread = math.sqrt(-2 * math.log(1 - tables.confidence))  # radius of the region of two independent normals
-    lines = math.ceil(len(keys) / COLUMNS)
-    figure, axes = plt.subplots(
-        lines, min(COLUMNS, len(keys)), figsize=(DOUBLE * min(COLUMNS, len(keys)) / COLUMNS, 0.5 + 1.85 * lines), sharex=True, sharey=True,
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for ax, key in zip(axes.flat, keys):
-        draw_field(ax, found[key], reference, factor, step, spread)
-        ax.set_title(label(found[key][0]), pad=3, fontsize=7)
+    for ax, rows in zip(grid.flat, chosen):
+        draw_field(ax, rows, reference, step / largest, step, spread)
         if 1 / 3 < np.ptp(at[:, 0]) / max(np.ptp(at[:, 1]), 1e-300) < 3:
             ax.set_aspect("equal")
-    for ax in axes.flat[len(keys) :]:
-        ax.set_axis_off()
-    for ax in axes.flat[:len(keys)][-axes.shape[1] :]:  # those with nothing below
-        ax.tick_params(labelbottom=True)
-        ax.set_xlabel(r"$\eta_0$")
-    for ax in axes[:, 0]:
-        ax.set_ylabel(r"$\eta_1$")
-    below(
-        figure,
-        [
-            Line2D([], [], color="0.72", lw=3, label=f"reference (longest: {largest:.2g})"),
-            Line2D([], [], color=BLUE, lw=1.2, label="mean of the setting"),
-            Line2D([], [], marker="o", ls="", ms=8, color=BLUE, alpha=0.18, mew=0, label=f"{100 * tables.confidence:g} % region of the mean"),
-        ],
-        3,
-    )
-    return figure, (
+    return f"reference (longest: {largest:.2g})", (
         "Mean gradient (thin, blue) and reference (thick, grey) over the eta plane; all arrows in one scale, the longest reference arrow "
         f"is as long as the step between eta points. Ellipses: {100 * tables.confidence:g} % regions of the mean, coordinates taken as "
         "independent. Arrows that leave a panel are cut."
     )
 
 
-def draw_line(tables, found, keys, reference):
-    figure, axes = plt.subplots(figsize=(DOUBLE, 3.0), layout="constrained")
-    for colour, rows in [("0.72", reference), *((COLOURS[k % len(COLOURS)], found[key]) for k, key in enumerate(keys))]:
-        rows = sorted(rows, key=lambda row: row["eta_0"])
-        eta, mean, error = (np.array([row[name] for row in rows]) for name in ("eta_0", "mean_0", "mean_se_0"))
-        known = rows[0]["entry"] == reference[0]["entry"]
-        axes.plot(eta, mean, "-o", color=colour, lw=3 if known else 1, ms=3, label="reference" if known else label(rows[0]), zorder=1 if known else 2)
-        axes.fill_between(eta, mean - tables.z * error, mean + tables.z * error, color=colour, alpha=0.25, lw=0)
-    axes.set(xlabel=r"$\eta_0$", ylabel="mean gradient")
-    axes.grid()
-    axes.legend(bbox_to_anchor=(1.01, 1), loc="upper left", borderaxespad=0)
-    return figure, f"Mean gradient over eta against the reference. Bands: {tables.interval_text} of each mean."
+def draw_line(tables, grid, chosen, reference):
+    for ax, rows in zip(grid.flat, chosen):
+        draw_curve(ax, rows, reference, tables.z)
+    return "reference", f"Mean gradient over eta (blue) and reference (grey). Bands: {tables.interval_text} of each."
+
+
+def draw_panels(tables, chosen, reference, meta):
+    columns, lines = min(COLUMNS, len(chosen)), math.ceil(len(chosen) / COLUMNS)
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(max(DOUBLE * columns / COLUMNS, SINGLE), 0.5 + 1.85 * lines), sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    known, caption = (draw_plane if meta == 2 else draw_line)(tables, grid, chosen, reference)
+    for ax, rows in zip(grid.flat, chosen):
+        ax.set_title(label(rows[0]), pad=3, fontsize=7)
+    for ax in grid.flat[len(chosen) :]:
+        ax.set_axis_off()
+    for ax in grid.flat[: len(chosen)][-columns:]:  # those with nothing below
+        ax.tick_params(labelbottom=True)
+        ax.set_xlabel(r"$\eta_0$")
+    for ax in grid[:, 0]:
+        ax.set_ylabel(r"$\eta_1$" if meta == 2 else "mean gradient")
+    entries = [Line2D([], [], color="0.72", lw=3, label=known), Line2D([], [], color=BLUE, lw=1.2, label="mean of the setting")]
+    region = f"{100 * tables.confidence:g} % region of the mean"
+    entries.append(Line2D([], [], marker="o", ls="", ms=8, color=BLUE, alpha=0.18, mew=0, label=region))
+    below(figure, entries, 3)
+    return figure, caption
 
 
 def draw(tables):
@@ -128,7 +126,7 @@ def draw(tables):
     keys = choose({key: f for key, f in found.items() if f[0]["entry"] != name})
     if not keys:
         raise LeftOut("there is nothing but the reference")
-    figure, caption = (draw_plane if meta == 2 else draw_line)(tables, found, keys, reference)
+    figure, caption = draw_panels(tables, [found[key] for key in keys], reference, meta)
     drawn = []
     for chosen in [reference, *(found[key] for key in keys)]:
         for row in chosen:
