@@ -23,31 +23,32 @@ static char *find_script(const char *name)
   return path;
 }
 
-/* argv of the child: interpreter, script, --option=value as often as given, --, RUN; ends with NULL. */
+static char **append(char **argv, size_t *count, const char *text)
+{
+  argv = mv_memory_grow(argv, *count + 2, sizeof *argv);
+  argv[*count] = strdup(text);
+  argv[++*count] = NULL;
+  return argv;
+}
+
+/* argv of the child: interpreter, script, --option=value as often as given, --, RUN. */
 static char **make_argv(const char *python, const char *script, const struct mv_command *command,
                         const struct mv_args *args)
 {
-  char **argv = NULL;
-  size_t n = 0;
-  const char *const first[] = {python, "-B", script}, *const last[] = {"--", mv_args_at(args, 0)};
-  for (size_t k = 0; k < sizeof first / sizeof *first; k++) {
-    argv = mv_memory_grow(argv, n + 1, sizeof *argv);
-    argv[n++] = strdup(first[k]);
-  }
+  size_t count = 0;
+  char **argv = append(append(append(NULL, &count, python), &count, "-B"), &count, script);
   for (const struct mv_option *o = command->options; o && o->name; o++) {
     const char *const *values;
-    int count = mv_args_values(args, o->name, &values);
-    for (int k = 0; k < count; k++) {
-      argv = mv_memory_grow(argv, n + 1, sizeof *argv);
-      if (asprintf(&argv[n++], "--%s=%s", o->name, values[k]) < 0)
+    int given = mv_args_values(args, o->name, &values);
+    for (int k = 0; k < given; k++) {
+      char *text;
+      if (asprintf(&text, "--%s=%s", o->name, values[k]) < 0)
         abort();
+      argv = append(argv, &count, text);
+      free(text);
     }
   }
-  argv = mv_memory_grow(argv, n + 3, sizeof *argv);
-  for (size_t k = 0; k < sizeof last / sizeof *last; k++)
-    argv[n++] = strdup(last[k]);
-  argv[n] = NULL;
-  return argv;
+  return append(append(argv, &count, "--"), &count, mv_args_at(args, 0));
 }
 
 static int start(const char *verb, char **argv)

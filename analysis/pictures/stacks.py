@@ -80,8 +80,10 @@ def ends(chosen):
     known = [bar for bar in chosen if sure(bar)] or chosen
     stacks = [height(bar) for bar in known]
     low, high = min(s[0] for s in stacks), max(s[1] for s in stacks)
-    room = 0.25 * max(high, -low)
-    return (min(low - 0.4 * room, 1.5 * low) if low < 0 else 0.0), high + room
+    tips = [part.high for bar in known for part in [*bar.parts.values(), *([bar.total] if bar.total else [])] if finite(part.high)]
+    high = max([high, *(tip for tip in tips if tip < 1.5 * high)])
+    room = 0.1 * max(high, -low)
+    return (min(low - room, 1.5 * low) if low < 0 else 0.0), high + room
 
 
 def draw_stack(axes, x, bar, colours, scale):
