@@ -5,7 +5,7 @@ from .stacks import Part, collect, panels, rows_drawn, stacked
 
 ORDER = 3
 TITLE = "Sources of bias"
-COLOURS = {"correction": BLUE, "credit": ORANGE, "coverage": GREEN, "hessian": RED, "smoothing": PINK}
+COLOURS = {"correction": BLUE, "credit": ORANGE, "coverage": GREEN, "hessian": RED, "smoothing": PINK, "rest": "0.6"}
 
 
 def part(row):
@@ -21,7 +21,7 @@ def draw(tables):
     colours = COLOURS | {name: SKY for name in names if name not in COLOURS}
     caption = (
         "Sources of bias, found by switching one ingredient at a time: missing correction (lambda below 1), credit to what was sampled "
-        "before the window, coverage of the lifetime by random windows, Hessian mode, smoothing by perturbation. A bar is the projection "
+        "before the window, coverage of the lifetime by random windows, Hessian mode, smoothing by perturbation; the rest is what the run cannot tell apart. A bar is the projection "
         "of the source on the total bias, averaged over the eta points; bars add up (with their signs) to the squared bias, the diamond. "
         f"Lines: {tables.interval_text}, each drawn at the end of its bar. Axes differ in scale."
     )
