@@ -86,12 +86,14 @@ def sure(bar):
 
 
 def ends(chosen):
-    """Limits of a panel's vertical axis: bars that may be noise do not stretch it, nor intervals far longer than bars."""
-    known = [bar for bar in chosen if sure(bar)] or sorted(chosen, key=width)[: (len(chosen) + 1) // 2]
+    """Limits of a panel's vertical axis: bars that may be noise do not stretch it, nor do intervals longer than bars."""
+    known, far = [bar for bar in chosen if sure(bar)], 0.5
+    if not known:  # the surest, and how unsure they are
+        known, far = sorted(chosen, key=width)[: (len(chosen) + 1) // 2], math.inf
     low, high = min(height(bar)[0] for bar in known), max(height(bar)[1] for bar in known)
     size = max(high, -low)
-    low = min([low, *(part.low for bar in known for part in pieces(bar) if part.low > low - 0.5 * size)])
-    high = max([high, *(part.high for bar in known for part in pieces(bar) if part.high < high + 0.5 * size)])
+    low = min([low, *(part.low for bar in known for part in pieces(bar) if part.low > low - far * size)])
+    high = max([high, *(part.high for bar in known for part in pieces(bar) if part.high < high + far * size)])
     room = 0.1 * (high - low)
     return (low - room if low < 0 else 0.0), high + room
 
