@@ -69,7 +69,7 @@ static void order_statistics(void **state)
 static void pareto_and_normal(void **state)
 {
   (void)state;
-  enum { N = 40000, TRIALS = 150, NORMAL = 4 };
+  enum { N = 20000, TRIALS = 100, NORMAL = 4 };
   static const double index[] = {0.8, 1.5, 3, 6, NAN};
   gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
   static double x[N];
