@@ -236,11 +236,50 @@ static void fit_covers(void **state)
   gsl_rng_free(rng);
 }
 
+/* A weighted mean of the settings lambda = 1 and 0 is the setting lambda = w. */
+static void mixing(void **state)
+{
+  (void)state;
+  enum { TRIALS = 1000, DRAWS = 200 };
+  gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+  double off[TRIALS], mean = 0, covered = 0, exact = META * (0.64 + 0.8 * 0.75 + 0.25 * 2.25);
+  const struct mv_term zero = {0, 0, 1}, half = {0, 1, 1}, one = {0, 2, 1}, target = {1, 0, -1};
+  for (int i = 0; i < TRIALS; i++) {
+    struct mv_panel p = simulate(rng, 5);
+    struct mv_mix mix = mv_mix_make(3, DRAWS);
+    struct mv_estimate v = {0};
+    struct mv_vector bias;
+    double errors[DRAWS];
+    mv_mix_add(&mix, &p, &one, &zero, &target, (uint32_t)i, 0.95);
+    mv_mix_finish(&mix);
+    mv_panel_close(&p, DRAWS, (uint32_t)i);
+    mv_vector_make(&bias, &p, 2, (const struct mv_term[]){half, target});
+    double direct = mv_vector_product(&bias, &bias, 0.95, errors).value;
+    mv_vector_free(&bias);
+    assert_true(fabs(mix.offer[1].bias2 - direct) < 1e-12);
+    for (int r = 0; r < DRAWS; r++)
+      assert_true(fabs(mix.offer[1].bias2_errors[r] - errors[r]) < 1e-9);
+    for (int k = 0; k < 3; k += 2)
+      assert_true(mix.offer[k].variance == mv_panel_variance(&p, 0, k, 0.95, errors).value);
+    off[i] = mix.offer[1].variance - mv_panel_variance(&p, 0, 1, 0.95, errors).value;
+    mean += off[i] / TRIALS;
+    v.value = mix.offer[1].variance;
+    mv_estimate_bound(&v, DRAWS, mix.offer[1].variance_errors, 0.95, true);
+    covered += (v.low <= exact && exact <= v.high) / (double)TRIALS;
+    mv_mix_free(&mix);
+    mv_panel_free(&p);
+  }
+  print_message("V(1/2) off by %.3g (%.2g), covered %.3f\n", mean, mv_deviation(off, TRIALS) / sqrt(TRIALS), covered);
+  assert_true(fabs(mean) < 4 * mv_deviation(off, TRIALS) / sqrt(TRIALS));
+  assert_true(covered > 0.9);
+  gsl_rng_free(rng);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(budgets),   cmocka_unit_test(fronts),     cmocka_unit_test(break_even_covers),
-      cmocka_unit_test(cross_fit), cmocka_unit_test(fit_covers),
+      cmocka_unit_test(cross_fit), cmocka_unit_test(fit_covers), cmocka_unit_test(mixing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,4 +69,21 @@ struct mv_fit {
 /* work: [2 resamples]. */
 struct mv_fit mv_fit_make(const struct mv_family *, double budget, int resamples, double confidence, double *work);
 
+/* --- two estimators (mix.c) --- */
+
+/* w a + (1 - w) b of two estimators whose samples share their random numbers, at w = 0, 1/2, 1. mv_mix_add sums over eta
+ * points, mv_mix_finish makes averages of it. The halves and offers are a family's. */
+struct mv_mix {
+  int resamples, points;
+  struct mv_offer offer[3];
+  struct mv_half half[3];
+  double *errors; /* [3][2][resamples], the offers' */
+};
+struct mv_mix mv_mix_make(double cost, int resamples);
+void mv_mix_add(struct mv_mix *, const struct mv_panel *, const struct mv_term *a, const struct mv_term *b,
+                const struct mv_term *reference, uint32_t stream, double confidence);
+void mv_mix_finish(struct mv_mix *);
+void mv_mix_free(struct mv_mix *);
+extern const double mv_mix_weights[3];
+
 #endif
