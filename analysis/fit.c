@@ -48,6 +48,12 @@ static struct parabola make(const struct mv_family *f, int member, int whose, do
   return through(f->x, y);
 }
 
+double mv_family_mse(const struct mv_family *f, int member, double x, double budget)
+{
+  struct parabola q = make(f, member, ALL, budget);
+  return f->offer[member][0]->cost <= budget ? value(&q, x) : (double)NAN;
+}
+
 static int fit(const struct mv_family *f, int whose, double budget, double *x)
 {
   int best = -1;

@@ -22,7 +22,7 @@
 #include "metavar/components.h"
 #include "metavar/memory.h"
 
-#define FOR_INSTANCES 0x696e7374u
+#define FOR_INSTANCES 0x696e7374u /* stream */
 
 static double *reals(int64_t count) { return mv_memory_take((size_t)count, sizeof(double)); }
 
@@ -125,14 +125,26 @@ void mv_nested_add(struct mv_nested *n, int64_t replicate, const double *g)
 
 /* --- resamples --------------------------------------------------------------------------------------------------- */
 
+/* Fewer than two groups tell nothing. */
+static bool is_poor(int groups, const uint8_t *times)
+{
+  int drawn = 0;
+  for (int g = 0; g < groups; g++)
+    drawn += times[g] > 0;
+  return drawn < 2 && groups >= 2;
+}
+
 struct mv_redraws mv_redraws_make(int count, int groups)
 {
   struct mv_redraws r = {count, groups, reals((int64_t)groups * count)};
-  int drawn[groups];
+  uint8_t times[groups];
   for (int i = 0; i < count; i++) {
-    mv_draw_indices(FOR_INSTANCES, 0, (uint32_t)i, 0, groups, groups, drawn);
+    uint32_t attempt = 0;
+    do
+      mv_draw_counts(FOR_INSTANCES, (uint32_t)i, attempt++, groups, times);
+    while (is_poor(groups, times));
     for (int g = 0; g < groups; g++)
-      r.times[(int64_t)drawn[g] * count + i]++;
+      r.times[(int64_t)g * count + i] = times[g];
   }
   return r;
 }

@@ -57,23 +57,24 @@ static void normal_components(void **state)
   gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
   struct mv_redraws redraws = mv_redraws_make(400, TASKS);
   for (int k = 0; k < 4; k++) {
-    double x[MV_LEVELS + 1][TRIALS], covered[MV_LEVELS + 1] = {0}, se2[MV_LEVELS + 1] = {0}, total = 0;
+    double x[MV_COMPONENTS][TRIALS], covered[MV_COMPONENTS] = {0}, se2[MV_COMPONENTS] = {0}, total = 0;
     const double *size = sizes[k / 2];
     bool negative = false;
     for (int level = 0; level < MV_LEVELS; level++)
       total += size[level];
     for (int i = 0; i < TRIALS; i++) {
       struct mv_nested n = simulate(rng, TASKS, size, missing[k % 2]);
-      struct mv_component rows[2][MV_LEVELS + 1];
+      struct mv_component rows[2][MV_COMPONENTS];
       mv_components_make(&n, 1, 0, &redraws, 0.95, rows[0]);
       assert_memory_equal(rows[0], rows[1], sizeof rows[0]); /* the average of one point is that point */
       for (int level = 0; level <= MV_LEVELS; level++) {
         double exact = level < MV_LEVELS ? size[level] : total;
-        x[level][i] = rows[0][level].variance;
-        se2[level] += rows[0][level].se * rows[0][level].se / TRIALS;
-        covered[level] += (rows[0][level].low <= exact && exact <= rows[0][level].high) / (double)TRIALS;
+        x[level][i] = rows[0][level].variance.value;
+        se2[level] += rows[0][level].variance.se * rows[0][level].variance.se / TRIALS;
+        covered[level] +=
+            (rows[0][level].variance.low <= exact && exact <= rows[0][level].variance.high) / (double)TRIALS;
       }
-      negative |= rows[0][MV_LEVEL_TASK].variance < 0;
+      negative |= rows[0][MV_LEVEL_TASK].variance.value < 0;
       mv_nested_free(&n);
     }
     for (int level = 0; level <= MV_LEVELS; level++) {
@@ -148,9 +149,9 @@ static void sample_components(int steps, const char *entry, const double *lambda
   mv_nested_end(&n);
   struct mv_redraws redraws = mv_redraws_make(1000, n.groups);
   for (int s = 0; s < count; s++) {
-    struct mv_component both[2 * (MV_LEVELS + 1)];
+    struct mv_component both[2 * MV_COMPONENTS];
     mv_components_make(&n, 1, s, &redraws, 0.95, both);
-    memcpy(rows + s * (MV_LEVELS + 1), both, sizeof both / 2);
+    memcpy(rows + s * MV_COMPONENTS, both, sizeof both / 2);
   }
   mv_redraws_free(&redraws);
   mv_nested_free(&n);
@@ -188,7 +189,7 @@ static void tree_backprop(void **state)
   }
   free(eta);
   rig_free(&r);
-  struct mv_component rows[2][MV_LEVELS + 1];
+  struct mv_component rows[2][MV_COMPONENTS];
   sample_components(TREE_STEPS, "{name: backprop, lifetimes_per_task: 5, replicates: 100000}", lambda, 2, false,
                     rows[0]);
   for (int k = 0; k < 2; k++) {
@@ -200,11 +201,12 @@ static void tree_backprop(void **state)
       lifetime -= (pow(first[k][0][m], 2) + pow(first[k][1][m], 2)) / 2;
     }
     print_message("backprop, lambda %g\n", lambda[k]);
-    near("task", rows[k][MV_LEVEL_TASK].variance, task, rows[k][MV_LEVEL_TASK].se);
-    near("lifetime", rows[k][MV_LEVEL_LIFETIME].variance, lifetime, rows[k][MV_LEVEL_LIFETIME].se);
-    near("total", rows[k][MV_LEVELS].variance, task + lifetime, rows[k][MV_LEVELS].se);
-    assert_true(rows[k][MV_LEVEL_PERTURBATION].variance == 0);
-    assert_true(rows[k][MV_LEVEL_TASK].se < 0.2 * task && rows[k][MV_LEVEL_LIFETIME].se < 0.05 * lifetime);
+    near("task", rows[k][MV_LEVEL_TASK].variance.value, task, rows[k][MV_LEVEL_TASK].variance.se);
+    near("lifetime", rows[k][MV_LEVEL_LIFETIME].variance.value, lifetime, rows[k][MV_LEVEL_LIFETIME].variance.se);
+    near("total", rows[k][MV_LEVELS].variance.value, task + lifetime, rows[k][MV_LEVELS].variance.se);
+    assert_true(rows[k][MV_LEVEL_PERTURBATION].variance.value == 0);
+    assert_true(rows[k][MV_LEVEL_TASK].variance.se < 0.2 * task &&
+                rows[k][MV_LEVEL_LIFETIME].variance.se < 0.05 * lifetime);
   }
 }
 
@@ -293,7 +295,7 @@ static void tree_es(void **state)
     exact[1][MV_LEVEL_PERTURBATION] += m.square / (4 * sigma * sigma) / 2;
   }
   exact[0][MV_LEVEL_TASK] = pow(mean[0] - mean[1], 2) / 4;
-  struct mv_component rows[2][MV_LEVELS + 1];
+  struct mv_component rows[2][MV_COMPONENTS];
   sample_components(2,
                     "{name: es, sigma: 0.3, noise_shared: [task, init, action, reward, window], lifetimes_per_task: 4, "
                     "perturbations_per_lifetime: 3, replicates: 240000}",
@@ -301,10 +303,10 @@ static void tree_es(void **state)
   for (int m = 0; m < 2; m++)
     for (int level = 0; level < MV_LEVELS; level++) {
       print_message("es, eta_%d\n", m);
-      near(names[level], rows[m][level].variance, exact[m][level], rows[m][level].se);
+      near(names[level], rows[m][level].variance.value, exact[m][level], rows[m][level].variance.se);
     }
-  assert_true(rows[0][MV_LEVEL_LIFETIME].se < 0.1 * exact[0][MV_LEVEL_LIFETIME]);
-  assert_true(rows[0][MV_LEVEL_PERTURBATION].se < 0.05 * exact[0][MV_LEVEL_PERTURBATION]);
+  assert_true(rows[0][MV_LEVEL_LIFETIME].variance.se < 0.1 * exact[0][MV_LEVEL_LIFETIME]);
+  assert_true(rows[0][MV_LEVEL_PERTURBATION].variance.se < 0.05 * exact[0][MV_LEVEL_PERTURBATION]);
 }
 
 int main(void)

@@ -66,6 +66,8 @@ struct mv_fit {
   int half_member[2];    /* fitted to the halves */
   double half_x[2];
 };
+/* In all samples; NaN where the budget does not buy one. */
+double mv_family_mse(const struct mv_family *, int member, double x, double budget);
 /* work: [2 resamples]. */
 struct mv_fit mv_fit_make(const struct mv_family *, double budget, int resamples, double confidence, double *work);
 

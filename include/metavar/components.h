@@ -38,8 +38,7 @@ void mv_nested_free(struct mv_nested *);
 void mv_nested_add(struct mv_nested *, int64_t replicate, const double *g);
 void mv_nested_end(struct mv_nested *);
 
-/* The same groups drawn with replacement, for every setting and eta point of an entry: times[g][r] is how often resample
- * r drew group g. */
+/* How often each draw takes each group, the same for every setting and eta point of an entry: times[g][r]. */
 struct mv_redraws {
   int count, groups;
   double *times; /* [groups][count] */
@@ -56,12 +55,12 @@ void mv_nested_components(const struct mv_nested *, int setting, const struct mv
  */
 
 struct mv_component {
-  double variance, se, low, high;
+  struct mv_estimate variance;
   double share; /* of the total */
 };
+#define MV_COMPONENTS (MV_LEVELS + 1) /* the last: total */
 
-/* One setting at all eta points: rows[points + 1][MV_LEVELS + 1], the last point being their average, the last level the
- * total. cells[points]. */
+/* One setting at all eta points: rows[points + 1][MV_COMPONENTS], the last point being their average. cells[points]. */
 void mv_components_make(const struct mv_nested *cells, int points, int setting, const struct mv_redraws *,
                         double confidence, struct mv_component *rows);
 
@@ -69,5 +68,25 @@ void mv_components_make(const struct mv_nested *cells, int points, int setting, 
  * task instance task_cost in addition; variances of task instances and of what differs between their samples. Infinite
  * where instances do not differ but cost something; NaN if unknown. */
 double mv_best_lifetimes(double task, double sample, double cost, double task_cost);
+
+/* --- a whole run (anatomy.c) -----------------------------------------------------------------------------------------
+ */
+
+struct mv_anatomy {
+  const struct mv_tables *tables;
+  double task_cost;
+  struct mv_component **rows; /* [entries]: [settings][points + 1][MV_COMPONENTS]; NULL: not a nested design */
+};
+/* Reads the samples of all nested designs. Exit code; errors printed. Free it in any case. */
+int mv_anatomy_make(struct mv_anatomy *, struct mv_tables *, double task_cost);
+void mv_anatomy_free(struct mv_anatomy *);
+/* What a component of an entry is called; NULL: its design has no such level. */
+const char *mv_component_name(const struct mv_entry *, int level);
+/* [points + 1][MV_COMPONENTS] of a setting. */
+const struct mv_component *mv_anatomy_rows(const struct mv_anatomy *, int entry, int setting);
+/* Lifetimes of one task instance and perturbations of one lifetime that are best by rows[MV_COMPONENTS]. */
+void mv_anatomy_best(const struct mv_anatomy *, int entry, int setting, const struct mv_component *, double best[2]);
+void mv_components_write(FILE *, const struct mv_anatomy *);
+void mv_anatomy_print(FILE *, const struct mv_anatomy *);
 
 #endif
