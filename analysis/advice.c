@@ -17,6 +17,16 @@ static bool estimates_gradient(const struct mv_member *m, int s)
   return !m->settings.at[s].hidden && m->layout->output[m->settings.at[s].output].role != MV_TARGET;
 }
 
+/* With coefficient 0 all meta-discounts are the same. */
+static bool is_repeated(const struct mv_member *m, int s)
+{
+  const struct mv_setting *at = m->settings.at;
+  for (int u = 0; u < s; u++)
+    if (at[s].base >= 0 && at[s].lambda == 0 && at[u].base == at[s].base && at[u].lambda == 0)
+      return true;
+  return false;
+}
+
 static struct mv_offer make_offer(const struct mv_tables *t, int member, int s)
 {
   const struct mv_member *m = &t->member[member];
@@ -38,7 +48,8 @@ static void make_offers(struct mv_advice *a)
     for (int s = 0; s < t->member[e].settings.count; s++) {
       struct mv_offer o = make_offer(t, e, s);
       bool own = e == t->reference.member && s == t->reference.setting;
-      if (!estimates_gradient(&t->member[e], s) || own || !isfinite(o.bias2) || !isfinite(o.cost) || !o.bias2_errors)
+      if (!estimates_gradient(&t->member[e], s) || is_repeated(&t->member[e], s) || own || !isfinite(o.bias2) ||
+          !isfinite(o.cost) || !o.bias2_errors)
         continue;
       a->offer = mv_memory_grow(a->offer, (size_t)a->offers + 1, sizeof *a->offer);
       a->offer[a->offers++] = o;
@@ -63,7 +74,7 @@ static void advise(void *self, int b)
   const int resamples = a->tables->options.resamples;
   double *work = mv_memory_take((size_t)resamples, sizeof *work);
   bool *front = mv_memory_take((size_t)a->offers, sizeof *front);
-  float *least = mv_memory_take((size_t)resamples, sizeof *least);
+  double *least = mv_memory_take((size_t)resamples, sizeof *least);
   int *chosen = mv_memory_take((size_t)resamples, sizeof *chosen);
   int best = mv_offers_best(a->offers, a->offer, a->budget[b]);
   mv_offers_front(a->offers, a->offer, a->budget[b], front);
@@ -75,8 +86,8 @@ static void advise(void *self, int b)
     at->front = front[k];
     at->best = k == best;
     for (int r = 0; r < resamples && isfinite(at->mse.value); r++) /* work: errors of the mse */
-      if (chosen[r] < 0 || at->mse.value + work[r] < (double)least[r]) {
-        least[r] = (float)(at->mse.value + work[r]);
+      if (chosen[r] < 0 || at->mse.value + work[r] < least[r]) {
+        least[r] = at->mse.value + work[r];
         chosen[r] = k;
       }
   }

@@ -243,12 +243,16 @@ struct mv_sink {
 };
 /* Which setting of which member; suffix: of every name. */
 void mv_label_columns(const struct mv_tables *, int member, int setting, const char *suffix, const struct mv_sink *);
+/* "backprop truncation=9 lambda=0.4" to out: axes that have a choice, unless they are named in `but`. */
+void mv_setting_name(const struct mv_tables *, int member, int setting, const char *but, char *out, size_t size);
 void mv_named_real(const struct mv_sink *, const char *name, const char *suffix, double value);
 void mv_indexed_reals(const struct mv_sink *, const char *name, const double *x, int count); /* name_0, name_1, ... */
 void mv_cell_columns(const struct mv_tables *, int entry, int setting, int point, const struct mv_sink *);
 void mv_grid_columns(const struct mv_tables *, int entry, int setting, const struct mv_sink *);
 
 /* Failures stay in the file's error flag. */
+void mv_rows_write(FILE *, int64_t rows, void (*columns)(const void *self, int64_t row, const struct mv_sink *),
+                   const void *self);
 void mv_cells_write(FILE *, const struct mv_tables *);
 void mv_grid_write(FILE *, const struct mv_tables *);
 void mv_table_write(FILE *, const struct mv_tables *, enum mv_table_kind);
