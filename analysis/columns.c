@@ -113,4 +113,6 @@ void mv_grid_columns(const struct mv_tables *t, int e, int s, const struct mv_si
       mv_named_real(sink, mv_stat_names[mv_averaged[k].stat], suffix[v], value[v]);
   }
   sink->real(sink->self, "largest_share", row->largest_share);
+  sink->real(sink->self, "hill_index", row->hill_index);
+  sink->whole(sink->self, "tail_warnings", row->tail_warnings);
 }

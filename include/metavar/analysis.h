@@ -50,6 +50,9 @@ enum mv_stat {
   MV_STAT_RELATIVE_ERROR_LOW,
   MV_STAT_RELATIVE_ERROR_HIGH,
   MV_STAT_LARGEST_SHARE,
+  MV_STAT_HILL_INDEX,
+  MV_STAT_HILL_COUNT,
+  MV_STAT_TAIL_WARNING,
   MV_STATS
 };
 extern const char *const mv_stat_names[MV_STATS];
@@ -65,6 +68,7 @@ enum mv_coordinate {
   MV_AT_SIGN_ERROR,
   MV_AT_SIGN_ERROR_LOW,
   MV_AT_SIGN_ERROR_HIGH,
+  MV_AT_MEDIAN_OF_MEANS,
   MV_COORDINATES
 };
 extern const char *const mv_coordinate_names[MV_COORDINATES];
@@ -119,7 +123,8 @@ struct mv_grid_row {
     struct mv_estimate here;  /* mean; error and interval for these points */
     double eta_low, eta_high; /* for other points */
   } average[MV_AVERAGED];
-  double largest_share; /* the largest of all points; NaN if not watched */
+  double largest_share, hill_index; /* of the worst point; NaN if not watched */
+  int tail_warnings;                /* points */
 };
 
 /* rows[p * stride] are the points of one setting, average[MV_FIGURES] its figures, finished here and kept. */

@@ -4,6 +4,7 @@
 #define METAVAR_GROUPS_H
 
 #include "metavar/store.h"
+#include "metavar/tails.h"
 
 /* --- settings --------------------------------------------------------------------------------------------------------
  */
@@ -61,6 +62,7 @@ struct mv_groups {
   double *mean, *square; /* [settings][groups][meta] */
   double *largest;       /* [settings] largest squared norm; -1 if not watched */
   int64_t *largest_id;   /* [settings] its replicate */
+  struct mv_tail *tail;  /* [settings] the next largest */
 };
 
 /* end: copied. */
