@@ -36,8 +36,8 @@ static void print_design(FILE *out, const struct mv_anatomy *a, const struct mv_
   fprintf(out, "\n    %.2g steps: standard error %.2g as run", steps,
           sqrt(mean_variance(row, tasks, (double)e->lifetimes_per_task, (double)e->perturbations_per_lifetime)));
   if (isfinite(better) && better >= 1)
-    fprintf(out, ", %.2g with %.0f task instances x %.0f lifetimes x %.0f perturbations",
-            sqrt(mean_variance(row, better, best[0], best[1])), better, best[0], best[1]);
+    fprintf(out, ", %.2g with %.0f task instances x %.0f %s", sqrt(mean_variance(row, better, best[0], best[1])),
+            better, best[0] * best[1], e->lifetimes_per_task > 1 ? "lifetimes" : "perturbations");
   else if (isinf(best[0] * best[1]))
     fprintf(out, "; task instances do not differ measurably: few of them will do");
 }
