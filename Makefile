@@ -140,6 +140,9 @@ test-slurm:
 	@METAVAR=$(abspath $(BUILD))/metavar tests/slurm/test_slurm.sh
 $(BUILD)/src/commands/sbatch.o: slurm/metavar.sbatch # is part of the program
 
+# 10^7 samples analysed: a line in tests/bench/analyze.csv.
+bench: all
+	@tests/bench/analyze.sh
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
 print-libs:
@@ -153,6 +156,7 @@ help:
 	@echo 'make test-slurm  the batch scripts against a private SLURM: limits, signals, preemption, requeueing (root)'
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
+	@echo 'make bench     how long the analysis of 10^7 samples takes: a line in tests/bench/analyze.csv'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader, FUZZ_SECONDS=600'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 

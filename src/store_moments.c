@@ -1,10 +1,13 @@
-/* store_moments.c - the results of one cell as moments in blocks, whatever the store kind: moments as they are, samples
- * reduced on the way. Memory is one block's. */
+/* store_moments.c - the results of one cell, read in order: samples piece by piece, or moments in blocks whatever the
+ * store kind (moments as they are, samples reduced on the way). Memory is one piece's. */
 #include "metavar/store_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "metavar/memory.h"
+
+#define PIECE (1 << 18) /* doubles in a piece of samples, about */
 
 /* Space for one block. */
 struct block {
@@ -37,8 +40,7 @@ static void block_free(struct block *block)
   free(block->scratch);
 }
 
-static bool samples_reduce(const struct mv_results *results, int cell, int64_t first, int64_t count,
-                           struct block *block)
+static bool samples_read(const struct mv_results *results, int cell, int64_t first, int64_t count, struct block *block)
 {
   const struct mv_layout *layout = &mv_results_plan(results)->layout[mv_plan_entry(mv_results_plan(results), cell)];
   if (!mv_results_read(results, cell, MV_PART_STATUS, -1, first, count, block->status))
@@ -52,6 +54,15 @@ static bool samples_reduce(const struct mv_results *results, int cell, int64_t f
       memcpy(block->values + r * layout->values + layout->offset[o], (double *)block->scratch + r * layout->size[o],
              (size_t)layout->size[o] * sizeof(double));
   }
+  return true;
+}
+
+static bool samples_reduce(const struct mv_results *results, int cell, int64_t first, int64_t count,
+                           struct block *block)
+{
+  const struct mv_layout *layout = &mv_results_plan(results)->layout[mv_plan_entry(mv_results_plan(results), cell)];
+  if (!samples_read(results, cell, first, count, block))
+    return false;
   mv_moments_make(layout, block->values, block->status, first, count, &block->count, &block->nonfinite, block->mean,
                   block->comoment, block->largest, block->largest_id);
   return true;
@@ -82,6 +93,28 @@ int mv_results_blocks(struct mv_results *results, int cell, void (*visit)(void *
     if (fine)
       visit(self, &(struct mv_moments){b, block.count, block.nonfinite, block.mean, block.comoment, block.largest,
                                        block.largest_id});
+  }
+  block_free(&block);
+  return fine ? MV_EXIT_OK : MV_EXIT_DATA;
+}
+
+int mv_results_samples(struct mv_results *results, int cell, void (*visit)(void *self, const struct mv_samples *),
+                       void *self)
+{
+  int e = mv_plan_entry(mv_results_plan(results), cell);
+  const struct mv_entry *entry = &mv_results_job(results)->entries[e];
+  const struct mv_layout *layout = &mv_results_plan(results)->layout[e];
+  assert(entry->store == MV_STORE_SAMPLES);
+  int64_t size = layout->values < PIECE ? PIECE / layout->values : 1;
+  if (size > entry->replicates)
+    size = entry->replicates;
+  struct block block = block_take(layout, size);
+  bool fine = true;
+  for (int64_t first = 0; first < entry->replicates && fine; first += size) {
+    int64_t left = entry->replicates - first, count = left < size ? left : size;
+    fine = samples_read(results, cell, first, count, &block);
+    if (fine)
+      visit(self, &(struct mv_samples){first, count, block.values, block.status});
   }
   block_free(&block);
   return fine ? MV_EXIT_OK : MV_EXIT_DATA;

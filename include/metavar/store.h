@@ -94,6 +94,15 @@ struct mv_moments {
 };
 int mv_results_blocks(struct mv_results *, int cell, void (*visit)(void *self, const struct mv_moments *), void *self);
 
+/* All samples of a cell of an entry that stores them, in order, piece by piece: values[count][layout.values] (notes are
+ * left out), status[count] of replicates first, first + 1, ... Exit code. */
+struct mv_samples {
+  int64_t first, count;
+  const double *values;
+  const int8_t *status;
+};
+int mv_results_samples(struct mv_results *, int cell, void (*visit)(void *self, const struct mv_samples *), void *self);
+
 /* --- checking: metavar verify and replay --- */
 
 /* The job of a run directory. NULL after a message. */
