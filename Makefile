@@ -96,7 +96,8 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmetavar.a
 # --- what people call --------------------------------------------------------------------------------------
 PACKAGES := build-essential pkg-config git openmpi-bin libopenmpi-dev libhdf5-dev libgsl-dev libyaml-dev \
             libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev python3 python3-matplotlib
-TEST_PACKAGES := $(PACKAGES) xz-utils procps faketime libcmocka-dev clang clang-format binutils python3-h5py python3-xarray python3-h5netcdf
+TEST_PACKAGES := $(PACKAGES) xz-utils procps faketime libcmocka-dev clang clang-format binutils python3-h5py python3-xarray python3-h5netcdf \
+                 python3-pandas
 .PHONY: fuzz print-libs deps deps-test tests test demo bench clean help
 # Installs the Debian packages that are missing; says which; does nothing when all are there.
 deps:
@@ -119,6 +120,7 @@ demo:
 	mpirun -np $(RANKS) $(BUILD)/metavar run jobs/demo.yaml -o $(DEMO) --progress 5
 	$(BUILD)/metavar analyze $(DEMO)
 	$(BUILD)/metavar plot $(DEMO)
+	$(BUILD)/metavar report $(DEMO)
 
 tests: $(BUILD)/metavar $(TESTS)
 test: deps-test
@@ -144,6 +146,9 @@ test-slurm:
 	@METAVAR=$(abspath $(BUILD))/metavar tests/slurm/test_slurm.sh
 $(BUILD)/src/commands/sbatch.o: slurm/metavar.sbatch # is part of the program
 
+# 10^7 samples analysed: a line in tests/bench/analyze.csv.
+bench: all
+	@tests/bench/analyze.sh
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
 print-libs:
@@ -158,6 +163,7 @@ help:
 	@echo 'make test-memory every test with sanitizers, an MPI run under valgrind'
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
+	@echo 'make bench     how long the analysis of 10^7 samples takes: a line in tests/bench/analyze.csv'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 

@@ -85,6 +85,22 @@ static void warn_few(struct mv_tables *t, const struct mv_panel *p)
           t->job->entries[e].label, p->sheet[e].filled, FEW_GROUPS);
 }
 
+/* Variances that a few samples make. */
+static void warn_tails(struct mv_tables *t)
+{
+  for (int e = 0; e < t->entries; e++) {
+    const struct mv_member *m = &t->member[e];
+    int heavy = 0;
+    for (int s = 0; s < m->settings.count; s++)
+      heavy += !m->settings.at[s].hidden && m->grid[s].tail_warnings > 0;
+    if (heavy)
+      mv_warn(t,
+              "entry '%s': a few samples dominate the variance of %d settings (tail_warning in cells.csv); it and its "
+              "error are rough, and more samples may not help",
+              t->job->entries[e].label, heavy);
+  }
+}
+
 static int fill_point(struct mv_tables *t, int point)
 {
   struct mv_panel panel;
@@ -139,8 +155,10 @@ int mv_tables_make(struct mv_results *results, const struct mv_analysis *options
     make_room(t);
   for (int p = 0; p < t->job->points && code == MV_EXIT_OK; p++)
     code = fill_point(t, p);
-  if (code == MV_EXIT_OK)
+  if (code == MV_EXIT_OK) {
     average(t);
+    warn_tails(t);
+  }
   return code;
 }
 
