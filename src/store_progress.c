@@ -45,7 +45,7 @@ int mv_store_progress(const char *path, struct mv_progress *progress)
     return MV_EXIT_DATA;
   }
   if (faccessat(run, "resolved.yaml", R_OK, 0) != 0) {
-    mv_store_say("%s: not a run of metavar (no resolved.yaml)", path);
+    mv_store_say("%s: not a run of metavar, or not readable (resolved.yaml: %s)", path, strerror(errno));
     close(run);
     return MV_EXIT_DATA;
   }

@@ -49,9 +49,13 @@ static int open_manifest(struct mv_store *store)
   if (!mv_manifest_read(store->run, store->path, store->plan, true, &store->manifest))
     return MV_EXIT_IO;
   store->manifest_fd = openat(store->run, "manifest.jsonl", O_WRONLY | O_APPEND | O_CLOEXEC);
-  int shards = mv_file_last_number(store->run, "shards"), attempts = mv_file_last_number(store->run, "attempts");
-  if (store->manifest_fd < 0 || shards < 0 || attempts < 0) {
-    mv_store_say("%s: cannot write to the run directory: %s", store->path, strerror(errno));
+  const char *wrong = store->manifest_fd < 0 ? "manifest.jsonl" : NULL;
+  int shards = wrong ? 0 : mv_file_last_number(store->run, "shards");
+  wrong = shards < 0 ? "shards" : wrong;
+  int attempts = wrong ? 0 : mv_file_last_number(store->run, "attempts");
+  wrong = attempts < 0 ? "attempts" : wrong;
+  if (wrong) {
+    mv_store_say_unwritten(store->path, wrong, 0);
     return MV_EXIT_IO;
   }
   int listed = store->manifest.last_number; /* a name is never used again, even if its file is gone */

@@ -99,6 +99,11 @@ for lost in shards attempts resolved.yaml "resolved.yaml job.yaml checksums.xxh1
   check "to the same bits" same "$(digest bad 2>/dev/null)" "$(digest run)"
   check "and all is well again" code 0 "$metavar" verify bad --samples 1
 done
+damaged
+rm -r bad/shards
+touch bad/shards
+check "a file in the place of shards" code 74 "$metavar" run small.yaml -o bad -q
+check "is named" says 'bad/shards: cannot be written: Not a directory'
 "$metavar" run small.yaml -o other -q --set seed=8 >/dev/null
 damaged
 cp other/results.h5 bad/
