@@ -56,7 +56,7 @@ build sanitizers BUILD=build-san OPT=-O1 "SAN=$sanitize"
 
 unit build .
 export ASAN_OPTIONS=fast_unwind_on_malloc=0 LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
-unit build-san '^test_(math|stream|conformance|backprop|design|config|config_bad|schedule|sample|store|analysis)$'
+unit build-san '^test_(math|stream|conformance|backprop|design|config|config_bad|schedule|sample|rounds|store|analysis)$'
 
 for s in tests/test_*.sh; do
   script "$s"
