@@ -18,10 +18,10 @@
 
 static inline numi mv_choose_inverse(real u, int arity, const real *cumulative)
 {
-  numi index = {0};
+  numi index = (numi){0} + (arity - 1);
   real target = u * cumulative[arity - 1];
   for (int k = 0; k < arity - 1; k++)
-    index += ~real_less(target, cumulative[k]) & 1;
+    index = numi_subtract(index, real_less(target, cumulative[k]));
   return index;
 }
 
@@ -31,9 +31,9 @@ static inline numi mv_choose_gumbel(const num *u, int arity, const num *logit)
   real best = real_set(-__builtin_inf());
   for (int k = 0; k < arity; k++) {
     real score = MV_REAL_PART(logit[k]) - real_log(-real_log(MV_REAL_PART(u[k])));
-    numi better = real_less(best, score);
+    numb better = real_less(best, score);
     best = real_select(better, score, best);
-    index = (better & k) | (~better & index);
+    index = numi_select(better, (numi){0} + k, index);
   }
   return index;
 }

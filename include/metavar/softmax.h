@@ -33,7 +33,7 @@ static inline num mv_softmax_policy(int arms, const num *theta, num *shifted, nu
     top = num_max(top, theta[k]);
   for (int k = 0; k < arms; k++) {
     shifted[k] = theta[k] - top;
-    pi[k] = num_exp(shifted[k]);
+    pi[k] = num_exp_negative(shifted[k]);
     sum += pi[k];
   }
   num inverse = 1.0 / sum;

@@ -40,9 +40,9 @@ static struct mv_shape shape(const void *settings)
 static void instance(const void *settings, const struct mv_noise *noise, num *mean)
 {
   (void)settings;
-  numi second = ~num_less(noise->uniform[0], num_set(0.5));
+  numb first = num_less(noise->uniform[0], num_set(0.5));
   for (int k = 0; k < ARMS; k++)
-    mean[k] = num_select(second, num_set(value[1][k]), num_set(value[0][k]));
+    mean[k] = num_select(first, num_set(value[0][k]), num_set(value[1][k]));
 }
 
 static int phase_of(const struct mv_life *life, int64_t n)
