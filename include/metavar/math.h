@@ -51,9 +51,9 @@ static inline numi numi_select(numb t, numi a, numi b)
 {
   return (numi)_mm512_mask_blend_epi64(t, (__m512i)b, (__m512i)a);
 }
-static inline numi numi_subtract(numi a, numb t)
+static inline numi numi_subtract(numi a, numb t, int64_t x)
 {
-  return (numi)_mm512_mask_sub_epi64((__m512i)a, t, (__m512i)a, _mm512_set1_epi64(1));
+  return (numi)_mm512_mask_sub_epi64((__m512i)a, t, (__m512i)a, _mm512_set1_epi64(x));
 }
 static inline numu mv_xor(numu a, numu b, numu c)
 {
@@ -65,7 +65,7 @@ static inline numb real_less(real a, real b) { return (numi)(a < b); }
 static inline numb numi_less(numi a, numi b) { return (numi)(a < b); }
 static inline numi numi_select(numb t, numi a, numi b) { return (t & a) | (~t & b); }
 static inline real real_select(numb t, real a, real b) { return (real)numi_select(t, (numi)a, (numi)b); }
-static inline numi numi_subtract(numi a, numb t) { return a + t; }
+static inline numi numi_subtract(numi a, numb t, int64_t x) { return x == 1 ? a + t : a - (t & x); }
 static inline numu mv_xor(numu a, numu b, numu c) { return a ^ b ^ c; }
 #endif
 
@@ -93,7 +93,7 @@ static inline numb real_less(real a, real b) { return -(numi)(a < b); }
 static inline numb numi_less(numi a, numi b) { return -(numi)(a < b); }
 static inline numi numi_select(numb t, numi a, numi b) { return t ? a : b; }
 static inline real real_select(numb t, real a, real b) { return t ? a : b; }
-static inline numi numi_subtract(numi a, numb t) { return a + t; }
+static inline numi numi_subtract(numi a, numb t, int64_t x) { return x == 1 ? a + t : a - (t & x); }
 static inline numu mv_xor(numu a, numu b, numu c) { return a ^ b ^ c; }
 
 #endif
@@ -235,7 +235,7 @@ typedef double mv_lane_value __attribute__((may_alias));
 typedef int64_t mv_lane_index __attribute__((may_alias));
 #else
 typedef num mv_lane_value;
-typedef numi mv_lane_index;
+typedef int64_t mv_lane_index __attribute__((may_alias));
 #endif
 #define NUM_LANE(x, k, lane)  (((mv_lane_value *)(x))[(k)*MV_LANES + (lane)])
 #define NUMI_LANE(x, k, lane) (((mv_lane_index *)(x))[(k)*MV_LANES + (lane)])

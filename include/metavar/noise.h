@@ -65,16 +65,21 @@ static inline void mv_draw_uniforms(const struct mv_counter *c, int64_t step, in
   }
 }
 
+/* In stages over all pairs: the long chains of one pair wait for nothing else. */
 static inline void mv_draw_normals(const struct mv_counter *c, int64_t step, int count, num *out)
 {
-  for (int i = 0; i < count; i += 2) {
-    real u[2], sine, cosine;
-    mv_uniform_pair(c, (uint64_t)step, (uint64_t)i / 2, u);
-    real radius = real_sqrt(-2.0 * real_log_normal(u[0]));
-    real_sincos_turn(u[1], &sine, &cosine);
-    out[i] = radius * cosine;
-    if (i + 1 < count)
-      out[i + 1] = radius * sine;
+  const int pairs = (count + 1) / 2;
+  real u[pairs][2], radius[pairs];
+  for (int i = 0; i < pairs; i++)
+    mv_uniform_pair(c, (uint64_t)step, (uint64_t)i, u[i]);
+  for (int i = 0; i < pairs; i++)
+    radius[i] = real_sqrt(-2.0 * real_log_normal(u[i][0]));
+  for (int i = 0; i < pairs; i++) {
+    real sine, cosine;
+    real_sincos_turn(u[i][1], &sine, &cosine);
+    out[2 * i] = radius[i] * cosine;
+    if (2 * i + 1 < count)
+      out[2 * i + 1] = radius[i] * sine;
   }
 }
 

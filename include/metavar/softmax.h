@@ -28,9 +28,14 @@ static inline struct mv_softmax mv_softmax_view(num *tape, int arms)
 /* pi and the logits' logarithms log pi_k + const = theta_k - max. Returns log sum_k exp(theta_k - max). */
 static inline num mv_softmax_policy(int arms, const num *theta, num *shifted, num *pi)
 {
-  num top = theta[0], sum = num_set(0.0);
-  for (int k = 1; k < arms; k++)
-    top = num_max(top, theta[k]);
+  num high[4] = {theta[0], theta[0], theta[0], theta[0]}, sum = num_set(0.0);
+  int first = 0;
+  for (; first + 4 <= arms; first += 4)
+    for (int i = 0; i < 4; i++)
+      high[i] = num_max(high[i], theta[first + i]);
+  for (; first < arms; first++)
+    high[0] = num_max(high[0], theta[first]);
+  num top = num_max(num_max(high[0], high[1]), num_max(high[2], high[3]));
   for (int k = 0; k < arms; k++) {
     shifted[k] = theta[k] - top;
     pi[k] = num_exp_negative(shifted[k]);
@@ -40,6 +45,26 @@ static inline num mv_softmax_policy(int arms, const num *theta, num *shifted, nu
   for (int k = 0; k < arms; k++)
     pi[k] *= inverse;
   return num_log(sum);
+}
+
+/* Counts and reward sums of B choices with rewards mean[arm] + noise, in the order of b. */
+static inline void mv_softmax_tally(int arms, int batch, const numi *arm, const num *mean, const num *noise, num *tape)
+{
+  struct mv_softmax s = mv_softmax_view(tape, arms);
+  real chosen[arms]; /* 2^52 + n_k: counted as whole numbers, in the low bits */
+  for (int k = 0; k < arms; k++) {
+    chosen[k] = real_set(0x1p52);
+    s.reward[k] = num_set(0.0);
+  }
+  for (int b = 0; b < batch; b++)
+#pragma GCC unroll 8
+    for (int l = 0; l < MV_LANES; l++) {
+      int64_t k = NUMI_LANE(arm, b, l);
+      NUMI_LANE(chosen, k, l)++;
+      NUM_LANE(s.reward, k, l) += NUM_LANE(mean, k, l) + NUM_LANE(noise, b, l);
+    }
+  for (int k = 0; k < arms; k++)
+    s.count[k] = chosen[k] - 0x1p52;
 }
 
 /* The update once count, reward and pi of the tape are filled. mean[k] = mu_k. */
@@ -99,44 +124,103 @@ static inline void mv_rates_prepare(const struct mv_life *life, num *prepared)
   }
 }
 
-/* Tangent of one column of the update: d[K] in place, alpha_dot the tangent of alpha. */
-static inline void mv_softmax_update_jvp(int arms, int batch, num alpha, num alpha_dot, enum mv_hessian hessian,
-                                         const num *tape, num *d, struct mv_report *dot)
+enum { MV_RATES = 2 }; /* columns of a block */
+
+/* mean[c] = sum_k pi_k d_k of n columns; n is a constant where it is called. Several at once, because each is a chain. */
+static inline __attribute__((always_inline)) void mv_softmax_means(int n, int arms, const num *pi, num *const *d,
+                                                                   num *mean)
 {
-  struct mv_softmax s = mv_softmax_view((num *)tape, arms);
-  const double share = 1.0 / batch;
-  num mean = num_set(0.0), logp = num_set(0.0), surrogate = num_set(0.0), expected = num_set(0.0);
+  num sum[n];
+#pragma GCC unroll 4
+  for (int c = 0; c < n; c++)
+    sum[c] = num_set(0.0);
   for (int k = 0; k < arms; k++)
-    mean += s.pi[k] * d[k];
-  for (int k = 0; k < arms; k++) {
-    num c = d[k] - mean;
-    logp += s.count[k] * c;
-    surrogate += s.reward[k] * c;
-    expected += s.value[k] * c;
-  }
-  num pull = alpha * *s.mean_reward;
-  if (hessian == MV_DICE) {
-    num scale = alpha * share, shift = scale * surrogate;
-    for (int k = 0; k < arms; k++) {
-      num c = d[k] - mean;
-      d[k] += alpha_dot * s.gradient[k] + (scale * s.reward[k] * c - s.pi[k] * (pull * c + shift));
+#pragma GCC unroll 4
+    for (int c = 0; c < n; c++)
+      sum[c] += pi[k] * d[c][k];
+#pragma GCC unroll 4
+  for (int c = 0; c < n; c++)
+    mean[c] = sum[c];
+}
+
+/* What the columns of one step share: alpha_dot g_k of each column, alpha R / B pi_k, alpha / B, alpha / B R_k. */
+struct mv_softmax_move {
+  const num *turn[MV_RATES], *pull_pi, *scaled_reward;
+  num pull, scale;
+};
+
+/* Tangents of the update along the columns of one block, d[c][K] in place. */
+static inline __attribute__((always_inline)) void mv_softmax_block_jvp(bool dice, bool expected, int arms, double share,
+                                                                       const struct mv_softmax *s,
+                                                                       const struct mv_softmax_move *m, num *const *d,
+                                                                       const num *mean, struct mv_report *dot)
+{
+  num logp[MV_RATES], surrogate[MV_RATES], value[MV_RATES];
+#pragma GCC unroll 2
+  for (int j = 0; j < MV_RATES; j++)
+    logp[j] = surrogate[j] = value[j] = num_set(0.0);
+  for (int k = 0; k < arms; k++)
+#pragma GCC unroll 2
+    for (int j = 0; j < MV_RATES; j++) {
+      num c = d[j][k] - mean[j];
+      logp[j] += s->count[k] * c;
+      surrogate[j] += s->reward[k] * c;
+      if (expected)
+        value[j] += s->value[k] * c;
+      if (!dice)
+        d[j][k] += m->turn[j][k] - m->pull_pi[k] * c;
     }
-  } else {
+  if (dice)
     for (int k = 0; k < arms; k++)
-      d[k] += alpha_dot * s.gradient[k] - pull * s.pi[k] * (d[k] - mean);
-  }
-  *dot =
-      (struct mv_report){.objective = num_set(0.0), .logp = logp, .surrogate = surrogate * share, .expected = expected};
+#pragma GCC unroll 2
+      for (int j = 0; j < MV_RATES; j++) {
+        num c = d[j][k] - mean[j], shift = m->scale * surrogate[j];
+        d[j][k] += m->turn[j][k] + (m->scaled_reward[k] * c - s->pi[k] * (m->pull * c + shift));
+      }
+  for (int j = 0; j < MV_RATES; j++)
+    dot[j] = (struct mv_report){.objective = num_set(0.0),
+                                .logp = logp[j],
+                                .surrogate = surrogate[j] * share,
+                                .expected = value[j]};
 }
 
 /* step_jvp of a task whose rate is prepared[phase] and whose eta are the two rates. */
 static inline void mv_softmax_jvp(int arms, int batch, int phase, const struct mv_life *life, const num *tape,
-                                  struct mv_columns *columns)
+                                  struct mv_columns *blocks, int count)
 {
-  for (int c = 0; c < columns->count; c++)
-    mv_softmax_update_jvp(arms, batch, life->prepared[phase],
-                          life->prepared[2 + phase] * columns->eta_dot[2 * c + phase], columns->hessian, tape,
-                          columns->theta_dot + c * arms, &columns->report[c]);
+  const struct mv_softmax s = mv_softmax_view((num *)tape, arms);
+  const double share = 1.0 / batch;
+  const num alpha = life->prepared[phase], alpha_dot = life->prepared[2 + phase];
+  num turn[MV_RATES][arms], pull_pi[arms], scaled_reward[arms];
+  struct mv_softmax_move m = {{turn[0], turn[1]}, pull_pi, scaled_reward, alpha * *s.mean_reward, alpha * share};
+  for (int k = 0; k < arms; k++) {
+    for (int j = 0; j < MV_RATES; j++)
+      turn[j][k] = alpha_dot * blocks[0].eta_dot[MV_RATES * j + phase] * s.gradient[k];
+    pull_pi[k] = m.pull * s.pi[k];
+    scaled_reward[k] = m.scale * s.reward[k];
+  }
+
+  num *d[MV_RATES * count], mean[MV_RATES * count];
+  for (int c = 0; c < MV_RATES * count; c++)
+    d[c] = blocks[c / MV_RATES].theta_dot + c % MV_RATES * arms;
+  int c = 0;
+  for (; c + 4 <= MV_RATES * count; c += 4)
+    mv_softmax_means(4, arms, s.pi, d + c, mean + c);
+  for (; c < MV_RATES * count; c += 2)
+    mv_softmax_means(2, arms, s.pi, d + c, mean + c);
+
+  for (int b = 0; b < count; b++) {
+    bool dice = blocks[b].hessian == MV_DICE, expected = blocks[b].expected;
+    num *const *at = d + MV_RATES * b, *of = mean + MV_RATES * b;
+    if (dice && expected)
+      mv_softmax_block_jvp(true, true, arms, share, &s, &m, at, of, blocks[b].report);
+    else if (dice)
+      mv_softmax_block_jvp(true, false, arms, share, &s, &m, at, of, blocks[b].report);
+    else if (expected)
+      mv_softmax_block_jvp(false, true, arms, share, &s, &m, at, of, blocks[b].report);
+    else
+      mv_softmax_block_jvp(false, false, arms, share, &s, &m, at, of, blocks[b].report);
+  }
 }
 
 static inline void mv_zero(num *x, int64_t count)

@@ -48,6 +48,7 @@ struct mv_block {
   int64_t length;
   int64_t start[MV_LANES_MAX];
   /* Set by the walk, valid while the observer runs: */
+  int64_t first, last;   /* earliest and latest start */
   struct mv_report *dot; /* [meta] tangents of this step's report; zero in lanes outside their window */
   num *inside;           /* 1 in lanes inside their window, else 0 */
   int active;            /* 0 when no lane is inside its window: dot is then not computed */
@@ -61,6 +62,7 @@ struct mv_walk {
   const num *eta;                 /* [meta], may differ by lane */
   int64_t steps;                  /* walk this many steps (<= problem->steps) */
   enum mv_hessian shadow;         /* the derivative that the shadow build's imaginary parts carry */
+  bool no_expected;               /* nobody reads the tangents of report.expected */
   struct mv_block *blocks;        /* [block_count] */
   int block_count;
   struct mv_arena *arena;

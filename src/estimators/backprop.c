@@ -178,7 +178,7 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
   for (int b = 0; b < w->settings; b++) {
     if (!blocks[b].active)
       continue;
-    num inside = *blocks[b].inside;
+    numb inside = num_less(num_set(0.5), *blocks[b].inside);
     for (int j = 0; j < meta; j++)
       w->direct[b * meta + j] += blocks[b].dot[j].surrogate;
     for (int g = 0; g < discounts; g++)
@@ -254,6 +254,7 @@ static void sample(const struct mv_request *r)
     eta[j] = num_set(r->eta[j]);
   struct mv_walk walk = mv_request_walk(r, s->lifetimes, eta);
   walk.block_count = block_count(s, p);
+  walk.no_expected = true;
   walk.blocks = mv_arena_take(r->arena, sizeof(struct mv_block) * (size_t)walk.block_count);
   struct watch w = {.s = s, .p = p, .settings = settings, .full = -1};
   if (s->weighted)
