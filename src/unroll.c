@@ -98,15 +98,12 @@ static struct mv_noise draw_step(struct source *s, const struct mv_draws *d, int
 
 /* --- tangent blocks ---------------------------------------------------------------------------------------- */
 
-/* Lanes whose window starts at step n > 0 have no tangent yet; before, they hold rubbish. */
+/* Lanes whose window starts at step n > 0 have no tangent yet; what they held before is rubbish. */
 static void begin_lanes(const struct mv_problem *p, struct mv_block *b, int64_t n)
 {
-  bool any = false;
-  for (int l = 0; l < MV_LANES; l++)
-    any |= b->start[l] == n;
-  if (!any || n == 0)
-    return;
   numb begins = mv_window_holds(b->start, n, 1);
+  if (n == 0 || !numb_any(begins))
+    return;
   for (int i = 0; i < p->shape.meta * p->shape.state; i++)
     b->theta_dot[i] = num_select(begins, num_set(0.0), b->theta_dot[i]);
 }
@@ -122,22 +119,8 @@ static void block_init(const struct mv_walk *w, const struct mv_life *life, cons
   b->theta_dot = mv_arena_take(w->arena, sizeof(num) * (size_t)(s->meta * s->state));
   b->dot = mv_arena_take(w->arena, sizeof(struct mv_report) * (size_t)s->meta);
   b->inside = mv_arena_take(w->arena, sizeof(num));
-  b->first = b->last = b->start[0];
-  for (int l = 1; l < MV_LANES; l++) {
-    b->first = b->start[l] < b->first ? b->start[l] : b->first;
-    b->last = b->start[l] > b->last ? b->start[l] : b->last;
-  }
   struct mv_columns columns = columns_of(w, eta_dot, b);
   w->problem->task->init_jvp(life, &columns);
-}
-
-/* Some lane is inside its window at step n. */
-static bool block_active(const struct mv_block *b, int64_t n)
-{
-  bool any = false;
-  for (int l = 0; l < MV_LANES && n >= b->first && n - b->last < b->length; l++)
-    any |= n >= b->start[l] && n - b->start[l] < b->length;
-  return any;
 }
 
 /* Tangents of all blocks whose window covers step n in some lane, in one call. active[block_count]: scratch. */
@@ -147,7 +130,7 @@ static void blocks_step(const struct mv_walk *w, const struct mv_life *life, int
   int count = 0;
   for (int i = 0; i < w->block_count; i++) {
     struct mv_block *b = &w->blocks[i];
-    b->active = block_active(b, n);
+    b->active = numb_any(mv_window_holds(b->start, n, b->length));
     if (b->active) {
       begin_lanes(w->problem, b, n);
       active[count++] = columns_of(w, eta_dot, b);
@@ -161,7 +144,7 @@ static void blocks_step(const struct mv_walk *w, const struct mv_life *life, int
       continue;
     numb inside = mv_window_holds(b->start, n, b->length);
     *b->inside = num_select(inside, num_set(1.0), num_set(0.0));
-    for (int c = 0; c < w->problem->shape.meta && b->first < b->last; c++) {
+    for (int c = 0; c < w->problem->shape.meta; c++) {
       struct mv_report *r = &b->dot[c];
       *r = (struct mv_report){mv_keep(inside, r->objective), mv_keep(inside, r->logp), mv_keep(inside, r->surrogate),
                               mv_keep(inside, r->expected)};

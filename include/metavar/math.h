@@ -9,6 +9,7 @@
 #ifndef METAVAR_MATH_H
 #define METAVAR_MATH_H
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "metavar/num.h"
@@ -55,6 +56,7 @@ static inline numi numi_subtract(numi a, numb t, int64_t x)
 {
   return (numi)_mm512_mask_sub_epi64((__m512i)a, t, (__m512i)a, _mm512_set1_epi64(x));
 }
+static inline bool numb_any(numb t) { return t; }
 static inline numu mv_xor(numu a, numu b, numu c)
 {
   return (numu)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
@@ -66,6 +68,19 @@ static inline numb numi_less(numi a, numi b) { return (numi)(a < b); }
 static inline numi numi_select(numb t, numi a, numi b) { return (t & a) | (~t & b); }
 static inline real real_select(numb t, real a, real b) { return (real)numi_select(t, (numi)a, (numi)b); }
 static inline numi numi_subtract(numi a, numb t, int64_t x) { return x == 1 ? a + t : a - (t & x); }
+static inline bool numb_any(numb t)
+{
+#if MV_LANES == 4 && defined(__AVX__)
+  return _mm256_movemask_pd((__m256d)t);
+#elif MV_LANES == 2 && defined(__SSE2__)
+  return _mm_movemask_pd((__m128d)t);
+#else
+  int64_t any = 0;
+  for (int l = 0; l < MV_LANES; l++)
+    any |= t[l];
+  return any;
+#endif
+}
 static inline numu mv_xor(numu a, numu b, numu c) { return a ^ b ^ c; }
 #endif
 
@@ -94,6 +109,7 @@ static inline numb numi_less(numi a, numi b) { return -(numi)(a < b); }
 static inline numi numi_select(numb t, numi a, numi b) { return t ? a : b; }
 static inline real real_select(numb t, real a, real b) { return t ? a : b; }
 static inline numi numi_subtract(numi a, numb t, int64_t x) { return x == 1 ? a + t : a - (t & x); }
+static inline bool numb_any(numb t) { return t; }
 static inline numu mv_xor(numu a, numu b, numu c) { return a ^ b ^ c; }
 
 #endif

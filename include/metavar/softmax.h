@@ -150,10 +150,10 @@ struct mv_softmax_move {
 };
 
 /* Tangents of the update along the columns of one block, d[c][K] in place. */
-static inline __attribute__((always_inline)) void mv_softmax_block_jvp(bool dice, bool expected, int arms, double share,
-                                                                       const struct mv_softmax *s,
-                                                                       const struct mv_softmax_move *m, num *const *d,
-                                                                       const num *mean, struct mv_report *dot)
+static inline __attribute__((always_inline)) void mv_softmax_columns(bool dice, bool expected, int arms, double share,
+                                                                     const struct mv_softmax *s,
+                                                                     const struct mv_softmax_move *m, num *const *d,
+                                                                     const num *mean, struct mv_report *dot)
 {
   num logp[MV_RATES], surrogate[MV_RATES], value[MV_RATES];
 #pragma GCC unroll 2
@@ -184,6 +184,20 @@ static inline __attribute__((always_inline)) void mv_softmax_block_jvp(bool dice
                                 .expected = value[j]};
 }
 
+static inline void mv_softmax_block_jvp(const struct mv_columns *block, int arms, double share,
+                                        const struct mv_softmax *s, const struct mv_softmax_move *m, num *const *d,
+                                        const num *mean)
+{
+  if (block->hessian == MV_DICE && block->expected)
+    mv_softmax_columns(true, true, arms, share, s, m, d, mean, block->report);
+  else if (block->hessian == MV_DICE)
+    mv_softmax_columns(true, false, arms, share, s, m, d, mean, block->report);
+  else if (block->expected)
+    mv_softmax_columns(false, true, arms, share, s, m, d, mean, block->report);
+  else
+    mv_softmax_columns(false, false, arms, share, s, m, d, mean, block->report);
+}
+
 /* step_jvp of a task whose rate is prepared[phase] and whose eta are the two rates. */
 static inline void mv_softmax_jvp(int arms, int batch, int phase, const struct mv_life *life, const num *tape,
                                   struct mv_columns *blocks, int count)
@@ -200,26 +214,17 @@ static inline void mv_softmax_jvp(int arms, int batch, int phase, const struct m
     scaled_reward[k] = m.scale * s.reward[k];
   }
 
-  num *d[MV_RATES * count], mean[MV_RATES * count];
-  for (int c = 0; c < MV_RATES * count; c++)
-    d[c] = blocks[c / MV_RATES].theta_dot + c % MV_RATES * arms;
-  int c = 0;
-  for (; c + 4 <= MV_RATES * count; c += 4)
-    mv_softmax_means(4, arms, s.pi, d + c, mean + c);
-  for (; c < MV_RATES * count; c += 2)
-    mv_softmax_means(2, arms, s.pi, d + c, mean + c);
-
-  for (int b = 0; b < count; b++) {
-    bool dice = blocks[b].hessian == MV_DICE, expected = blocks[b].expected;
-    num *const *at = d + MV_RATES * b, *of = mean + MV_RATES * b;
-    if (dice && expected)
-      mv_softmax_block_jvp(true, true, arms, share, &s, &m, at, of, blocks[b].report);
-    else if (dice)
-      mv_softmax_block_jvp(true, false, arms, share, &s, &m, at, of, blocks[b].report);
-    else if (expected)
-      mv_softmax_block_jvp(false, true, arms, share, &s, &m, at, of, blocks[b].report);
+  for (int b = 0; b < count; b += 2) { /* two blocks at a time: four chains of means hide their latency */
+    num *d[2 * MV_RATES], mean[2 * MV_RATES];
+    const int pair = b + 1 < count ? 2 : 1;
+    for (int c = 0; c < MV_RATES * pair; c++)
+      d[c] = blocks[b + c / MV_RATES].theta_dot + c % MV_RATES * arms;
+    if (pair == 2)
+      mv_softmax_means(2 * MV_RATES, arms, s.pi, d, mean);
     else
-      mv_softmax_block_jvp(false, false, arms, share, &s, &m, at, of, blocks[b].report);
+      mv_softmax_means(MV_RATES, arms, s.pi, d, mean);
+    for (int i = 0; i < pair; i++)
+      mv_softmax_block_jvp(&blocks[b + i], arms, share, &s, &m, d + MV_RATES * i, mean + MV_RATES * i);
   }
 }
 

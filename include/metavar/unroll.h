@@ -48,7 +48,6 @@ struct mv_block {
   int64_t length;
   int64_t start[MV_LANES_MAX];
   /* Set by the walk, valid while the observer runs: */
-  int64_t first, last;   /* earliest and latest start */
   struct mv_report *dot; /* [meta] tangents of this step's report; zero in lanes outside their window */
   num *inside;           /* 1 in lanes inside their window, else 0 */
   int active;            /* 0 when no lane is inside its window: dot is then not computed */

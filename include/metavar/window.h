@@ -52,10 +52,9 @@ static inline struct mv_aim mv_window_aim(const struct mv_problem *p, enum mv_wi
   return (struct mv_aim){unbiased, length, length < p->steps ? (int)kind : 0, smoothing};
 }
 
-/* weight of step n times x; steps outside every window add nothing, whatever x is. */
-static inline num mv_window_share(const struct mv_problem *p, enum mv_window kind, int64_t length, int64_t n, num x)
+/* weight times x; steps outside every window, of weight 0, add nothing, whatever x is. */
+static inline num mv_window_share(double weight, num x)
 {
-  double weight = mv_window_weight(p, kind, length, n);
   if (weight == 0.0)
     return num_set(0.0);
   return weight * x;

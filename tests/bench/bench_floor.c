@@ -14,7 +14,7 @@
 #include "metavar/choose.h"
 #include "metavar/noise.h"
 
-enum { ARMS = 30, BATCH = 10, STEPS = 80, REPEATS = 25, MOST = 16 };
+enum { ARMS = 30, BATCH = 10, STEPS = 80, REPEATS = 15, MOST = 16 };
 #define SLICE 0.01 /* seconds of one timing */
 
 static const double eta[] = {1.5, 1.5};
