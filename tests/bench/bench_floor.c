@@ -2,7 +2,9 @@
  *
  * The floor is what a step of the bandit cannot do without, in a bare loop over the same lanes: K exponentials, 2B
  * counter-based uniforms, the B normals made of half of them, B inverse-CDF choices, the normalisation of the softmax
- * and K multiply-adds of the update. Parts of it run alone give the shares. Everything is timed in turn, REPEATS times,
+ * and K multiply-adds of the update. Parts of it run alone give the shares: `update` is
+ * what the primal takes beyond exponentials, random numbers and choices; `tangents` what backprop takes beyond the
+ * primal (4 truncation lengths, 2 Hessian modes, 6 discounts). Everything is timed in turn, REPEATS times,
  * in processor time of this thread: medians and quartiles; ratios are medians of the ratios within one turn.
  * Problem: the long study of Vuorio et al. 2022 at eta = (1.5, 1.5).
  */
@@ -114,8 +116,8 @@ struct item {
   const char *name;
   void (*run)(void *self);
   struct rig *rig;
-  double steps;             /* inner steps of one lane in one run */
-  double seconds[REPEATS];  /* per inner step of one lane */
+  double steps;            /* inner steps of one lane in one run */
+  double seconds[REPEATS]; /* per inner step of one lane */
 };
 
 static struct item items[MOST];
@@ -162,6 +164,17 @@ static double quartile(const double *x, const double *y, int which)
   return sorted[which * (REPEATS - 1) / 4];
 }
 
+/* What remains of `whole` without its parts. */
+static void add_rest(const char *name, const struct item *whole, int parts, const struct item *const *part)
+{
+  struct item *rest = add(name, NULL, NULL, STEPS);
+  for (int i = 0; i < REPEATS; i++) {
+    rest->seconds[i] = whole->seconds[i];
+    for (int p = 0; p < parts; p++)
+      rest->seconds[i] -= part[p]->seconds[i];
+  }
+}
+
 /* --- what is timed ----------------------------------------------------------------------------------------- */
 
 static struct rig *rig_of(const char *estimator)
@@ -175,22 +188,17 @@ static struct rig *rig_of(const char *estimator)
   return r;
 }
 
-static void add_estimators(void)
+static void add_estimators(struct rig *backprop)
 {
-  struct rig *r = rig_of("backprop");
-  *(struct mv_reals *)rig_setting(r, "meta_discount") = (struct mv_reals){6, {0, 0.5, 0.8, 0.9, 0.95, 1}};
-  rig_choose(r, "hessian", (const char *const[]){"pathwise", "dice", NULL});
-  rig_ready(r);
-  add("backprop", run_sample, r, STEPS);
-  r = rig_of("es");
-  rig_ready(r);
-  add("es", run_sample, r, 2 * STEPS);
-  r = rig_of("fd");
-  rig_ready(r);
-  add("fd", run_sample, r, 4 * STEPS);
-  r = rig_of("reference");
-  rig_ready(r);
-  add("reference", run_sample, r, STEPS);
+  *(struct mv_reals *)rig_setting(backprop, "meta_discount") = (struct mv_reals){6, {0, 0.5, 0.8, 0.9, 0.95, 1}};
+  rig_choose(backprop, "hessian", (const char *const[]){"pathwise", "dice", NULL});
+  rig_ready(backprop);
+  add("backprop", run_sample, backprop, STEPS);
+  struct rig *es = rig_of("es"), *fd = rig_of("fd"), *reference = rig_of("reference");
+  rig_ready(es), rig_ready(fd), rig_ready(reference);
+  add("es", run_sample, es, 2 * STEPS);
+  add("fd", run_sample, fd, 4 * STEPS);
+  add("reference", run_sample, reference, STEPS);
 }
 
 static const char *cpu_model(void)
@@ -211,40 +219,45 @@ static void report(FILE *csv)
   char date[32];
   time_t now = time(NULL);
   strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-  const double *floor_seconds = items[0].seconds, *primal = items[4].seconds;
-  printf("%-10s %9s %17s %12s %12s %7s %8s\n", MV_BENCH_KERNEL, "ns/step", "quartiles", "steps/s", "samples/s", "/floor",
-         "/primal");
+  printf("%-10s %9s %17s %10s %10s %7s %8s\n", MV_BENCH_KERNEL, "ns/step", "quartiles", "steps/s", "samples/s",
+         "/floor", "/primal");
+  if (csv && ftell(csv) == 0)
+    fprintf(csv, "date,commit,cpu,compiler,kernel,what,ns_per_step,first_quartile,third_quartile,steps_per_second,"
+                 "samples_per_second,per_floor,per_primal\n");
   for (int i = 0; i < item_count; i++) {
     const struct item *m = &items[i];
-    double at[5], rate = 1 / quartile(m->seconds, NULL, 2);
-    for (int q = 0; q <= 3; q++)
+    double at[4], rate = 1 / quartile(m->seconds, NULL, 2), samples = m->run == run_sample ? rate / m->steps : 0;
+    for (int q = 1; q <= 3; q++)
       at[q] = 1e9 * quartile(m->seconds, NULL, q);
-    double samples = m->run == run_sample ? rate / m->steps : 0;
-    double per_floor = quartile(m->seconds, floor_seconds, 2), per_primal = quartile(m->seconds, primal, 2);
-    printf("%-10s %9.2f %8.2f %8.2f %12.4g %12.4g %7.3f %8.3f\n", m->name, at[2], at[0], at[3], rate, samples, per_floor,
-           per_primal);
+    double per_floor = quartile(m->seconds, items[0].seconds, 2),
+           per_primal = quartile(m->seconds, items[1].seconds, 2);
+    printf("%-10s %9.2f %8.2f %8.2f %10.3g %10.3g %7.3f %8.3f\n", m->name, at[2], at[1], at[3], rate, samples,
+           per_floor, per_primal);
     if (csv)
-      fprintf(csv, "%s,%s,\"%s\",\"%s\",%s,%s,%.3f,%.3f,%.3f,%.5g,%.5g,%.4f,%.4f\n", date, MV_GIT, cpu_model(),
+      fprintf(csv, "%s,%s,\"%s\",\"%s\",%s,%s,%.2f,%.2f,%.2f,%.4g,%.4g,%.4f,%.4f\n", date, MV_GIT, cpu_model(),
               MV_COMPILER, MV_BENCH_KERNEL, m->name, at[2], at[1], at[3], rate, samples, per_floor, per_primal);
   }
 }
 
 int main(int argc, char **argv)
 {
-  if (!mv_kernel_find(MV_BENCH_KERNEL))
+  if (!mv_kernel_find(MV_BENCH_KERNEL)) /* before any vector instruction */
     return 0;
+  struct rig *any = rig_of("fd");
+  rig_ready(any);
   add("floor", run_floor, NULL, STEPS);
-  add("exp", run_exp, NULL, STEPS);
-  add("random", run_random, NULL, STEPS);
-  add("choice", run_choice, NULL, STEPS);
-  struct rig *r = rig_of("fd");
-  rig_ready(r);
-  add("primal", run_primal, r, STEPS);
-  add_estimators();
+  const struct item *primal = add("primal", run_primal, any, STEPS);
+  const struct item *part[] = {add("exp", run_exp, NULL, STEPS), add("random", run_random, NULL, STEPS),
+                               add("choice", run_choice, NULL, STEPS)};
+  add_estimators(rig_of("backprop"));
   for (int repeat = 0; repeat < REPEATS; repeat++)
     for (int i = 0; i < item_count; i++)
       items[i].seconds[repeat] = time_item(&items[i]);
+  add_rest("update", primal, 3, part);
+  add_rest("tangents", part[2] + 1, 1, &primal);
   FILE *csv = argc > 1 ? fopen(argv[1], "a") : NULL;
+  if (csv)
+    fseek(csv, 0, SEEK_END);
   report(csv);
   return csv && fclose(csv);
 }
