@@ -108,24 +108,25 @@ static void begin_lanes(const struct mv_problem *p, struct mv_block *b, int64_t 
     b->theta_dot[i] = num_select(begins, num_set(0.0), b->theta_dot[i]);
 }
 
-static struct mv_columns columns_of(const struct mv_walk *w, const num *eta_dot, struct mv_block *b)
+static struct mv_columns columns_of(const struct mv_walk *w, struct mv_block *b)
 {
-  return (struct mv_columns){w->problem->shape.meta, b->hessian, !w->no_expected, eta_dot, b->theta_dot, b->dot};
+  return (struct mv_columns){w->problem->shape.meta, b->hessian, !w->no_expected, b->zero, b->theta_dot, b->dot};
 }
 
-static void block_init(const struct mv_walk *w, const struct mv_life *life, const num *eta_dot, struct mv_block *b)
+static void block_init(const struct mv_walk *w, const struct mv_life *life, struct mv_block *b)
 {
   const struct mv_shape *s = &w->problem->shape;
   b->theta_dot = mv_arena_take(w->arena, sizeof(num) * (size_t)(s->meta * s->state));
   b->dot = mv_arena_take(w->arena, sizeof(struct mv_report) * (size_t)s->meta);
   b->inside = mv_arena_take(w->arena, sizeof(num));
-  struct mv_columns columns = columns_of(w, eta_dot, b);
+  b->zero = mv_arena_take(w->arena, sizeof(bool) * (size_t)s->meta);
+  struct mv_columns columns = columns_of(w, b);
   w->problem->task->init_jvp(life, &columns);
 }
 
 /* Tangents of all blocks whose window covers step n in some lane, in one call. active[block_count]: scratch. */
-static void blocks_step(const struct mv_walk *w, const struct mv_life *life, int64_t n, const num *eta_dot,
-                        const num *theta, const num *tape, struct mv_columns *active)
+static void blocks_step(const struct mv_walk *w, const struct mv_life *life, int64_t n, const num *theta,
+                        const num *tape, struct mv_columns *active)
 {
   int count = 0;
   for (int i = 0; i < w->block_count; i++) {
@@ -133,7 +134,7 @@ static void blocks_step(const struct mv_walk *w, const struct mv_life *life, int
     b->active = numb_any(mv_window_holds(b->start, n, b->length));
     if (b->active) {
       begin_lanes(w->problem, b, n);
-      active[count++] = columns_of(w, eta_dot, b);
+      active[count++] = columns_of(w, b);
     }
   }
   if (count)
@@ -158,16 +159,16 @@ size_t mv_walk_bytes(const struct mv_problem *p, int block_count)
 {
   const struct mv_shape *s = &p->shape;
   size_t nums[] = {
-      (size_t)s->instance,        (size_t)s->prepared, (size_t)s->state,
-      (size_t)s->state,           (size_t)s->tape,     (size_t)most(p, 0),
-      (size_t)most(p, 1),         (size_t)most(p, 2),  (size_t)most(p, 0) + (size_t)most(p, 1) + (size_t)most(p, 2),
-      (size_t)(s->meta * s->meta)};
+      (size_t)s->instance, (size_t)s->prepared, (size_t)s->state,
+      (size_t)s->state,    (size_t)s->tape,     (size_t)most(p, 0),
+      (size_t)most(p, 1),  (size_t)most(p, 2),  (size_t)most(p, 0) + (size_t)most(p, 1) + (size_t)most(p, 2)};
   size_t bytes = 0;
   for (size_t i = 0; i < sizeof nums / sizeof *nums; i++)
     bytes += mv_arena_cost(sizeof(num) * nums[i]);
   return bytes + mv_arena_cost(sizeof(struct mv_columns) * (size_t)block_count) +
          (size_t)block_count * (mv_arena_cost(sizeof(num) * (size_t)(s->meta * s->state)) +
-                                mv_arena_cost(sizeof(struct mv_report) * (size_t)s->meta) + mv_arena_cost(sizeof(num)));
+                                mv_arena_cost(sizeof(struct mv_report) * (size_t)s->meta) + mv_arena_cost(sizeof(num)) +
+                                mv_arena_cost(sizeof(bool) * (size_t)s->meta));
 }
 
 void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
@@ -183,10 +184,7 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   num *theta = mv_arena_take(arena, sizeof(num) * (size_t)s->state);
   num *next = mv_arena_take(arena, sizeof(num) * (size_t)s->state);
   num *tape = mv_arena_take(arena, sizeof(num) * (size_t)s->tape);
-  num *eta_dot = mv_arena_take(arena, sizeof(num) * (size_t)(s->meta * s->meta));
   struct mv_columns *active = mv_arena_take(arena, sizeof(struct mv_columns) * (size_t)w->block_count);
-  for (int j = 0; j < s->meta; j++)
-    eta_dot[j * s->meta + j] = num_set(1.0);
   struct source source;
   source_open(&source, w);
 
@@ -198,13 +196,13 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   noise = draw_start(&source, &s->at_init, MV_FOR_INIT);
   p->task->init(&life, &noise, theta);
   for (int i = 0; i < w->block_count; i++)
-    block_init(w, &life, eta_dot, &w->blocks[i]);
+    block_init(w, &life, &w->blocks[i]);
 
   for (int64_t n = 0; n < w->steps; n++) {
     struct mv_report report;
     noise = draw_step(&source, &s->at_step, n);
     p->task->step(&life, n, &noise, w->shadow, theta, next, tape, &report);
-    blocks_step(w, &life, n, eta_dot, theta, tape, active);
+    blocks_step(w, &life, n, theta, tape, active);
     observe(self, n, &report, w->blocks);
     num *swap = theta;
     theta = next;

@@ -44,10 +44,7 @@ static inline numu mv_mul32(numu a, numu b) { return (a & 0xffffffffu) * (b & 0x
 typedef __mmask8 numb;
 static inline numb real_less(real a, real b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ); }
 static inline numb numi_less(numi a, numi b) { return _mm512_cmplt_epi64_mask((__m512i)a, (__m512i)b); }
-static inline real real_select(numb t, real a, real b)
-{
-  return (real)_mm512_mask_blend_pd(t, (__m512d)b, (__m512d)a);
-}
+static inline real real_select(numb t, real a, real b) { return (real)_mm512_mask_blend_pd(t, (__m512d)b, (__m512d)a); }
 static inline numi numi_select(numb t, numi a, numi b)
 {
   return (numi)_mm512_mask_blend_epi64(t, (__m512i)b, (__m512i)a);

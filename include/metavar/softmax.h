@@ -126,6 +126,13 @@ static inline void mv_rates_prepare(const struct mv_life *life, num *prepared)
 
 enum { MV_RATES = 2 }; /* columns of a block */
 
+/* What the columns of one step share: turn_k = alpha' g_k of the rate that serves, pull = alpha R / B, scale = alpha / B.
+ */
+struct mv_softmax_move {
+  const num *turn, *pull_pi, *scaled_reward; /* [K] */
+  num pull, scale;
+};
+
 /* mean[c] = sum_k pi_k d_k of n columns; n is a constant where it is called. Several at once, because each is a chain. */
 static inline __attribute__((always_inline)) void mv_softmax_means(int n, int arms, const num *pi, num *const *d,
                                                                    num *mean)
@@ -143,59 +150,90 @@ static inline __attribute__((always_inline)) void mv_softmax_means(int n, int ar
     mean[c] = sum[c];
 }
 
-/* What the columns of one step share: alpha_dot g_k of each column, alpha R / B pi_k, alpha / B, alpha / B R_k. */
-struct mv_softmax_move {
-  const num *turn[MV_RATES], *pull_pi, *scaled_reward;
-  num pull, scale;
-};
-
-/* Tangents of the update along the columns of one block, d[c][K] in place. */
-static inline __attribute__((always_inline)) void mv_softmax_columns(bool dice, bool expected, int arms, double share,
-                                                                     const struct mv_softmax *s,
+/* Tangents of the update along n columns of one block, d[c][K] in place, of which the first moves the rate that serves.
+ */
+static inline __attribute__((always_inline)) void mv_softmax_columns(int n, bool dice, bool expected, int arms,
+                                                                     double share, const struct mv_softmax *s,
                                                                      const struct mv_softmax_move *m, num *const *d,
                                                                      const num *mean, struct mv_report *dot)
 {
-  num logp[MV_RATES], surrogate[MV_RATES], value[MV_RATES];
+  num logp[n], surrogate[n], value[n];
 #pragma GCC unroll 2
-  for (int j = 0; j < MV_RATES; j++)
+  for (int j = 0; j < n; j++)
     logp[j] = surrogate[j] = value[j] = num_set(0.0);
   for (int k = 0; k < arms; k++)
 #pragma GCC unroll 2
-    for (int j = 0; j < MV_RATES; j++) {
+    for (int j = 0; j < n; j++) {
       num c = d[j][k] - mean[j];
       logp[j] += s->count[k] * c;
       surrogate[j] += s->reward[k] * c;
       if (expected)
         value[j] += s->value[k] * c;
       if (!dice)
-        d[j][k] += m->turn[j][k] - m->pull_pi[k] * c;
+        d[j][k] += (j ? num_set(0.0) : m->turn[k]) - m->pull_pi[k] * c;
     }
   if (dice)
     for (int k = 0; k < arms; k++)
 #pragma GCC unroll 2
-      for (int j = 0; j < MV_RATES; j++) {
+      for (int j = 0; j < n; j++) {
         num c = d[j][k] - mean[j], shift = m->scale * surrogate[j];
-        d[j][k] += m->turn[j][k] + (m->scaled_reward[k] * c - s->pi[k] * (m->pull * c + shift));
+        num move = m->scaled_reward[k] * c - s->pi[k] * (m->pull * c + shift);
+        if (j == 0)
+          move = m->turn[k] + move;
+        d[j][k] += move;
       }
-  for (int j = 0; j < MV_RATES; j++)
-    dot[j] = (struct mv_report){.objective = num_set(0.0),
-                                .logp = logp[j],
-                                .surrogate = surrogate[j] * share,
-                                .expected = value[j]};
+#pragma GCC unroll 2
+  for (int j = 0; j < n; j++)
+    dot[j] = (struct mv_report){
+        .objective = num_set(0.0), .logp = logp[j], .surrogate = surrogate[j] * share, .expected = value[j]};
 }
 
-static inline void mv_softmax_block_jvp(const struct mv_columns *block, int arms, double share,
-                                        const struct mv_softmax *s, const struct mv_softmax_move *m, num *const *d,
-                                        const num *mean)
+static inline __attribute__((always_inline)) void mv_softmax_block_jvp(int n, const struct mv_columns *block, int arms,
+                                                                       double share, const struct mv_softmax *s,
+                                                                       const struct mv_softmax_move *m, num *const *d,
+                                                                       const num *mean, struct mv_report *dot)
 {
   if (block->hessian == MV_DICE && block->expected)
-    mv_softmax_columns(true, true, arms, share, s, m, d, mean, block->report);
+    mv_softmax_columns(n, true, true, arms, share, s, m, d, mean, dot);
   else if (block->hessian == MV_DICE)
-    mv_softmax_columns(true, false, arms, share, s, m, d, mean, block->report);
+    mv_softmax_columns(n, true, false, arms, share, s, m, d, mean, dot);
   else if (block->expected)
-    mv_softmax_columns(false, true, arms, share, s, m, d, mean, block->report);
+    mv_softmax_columns(n, false, true, arms, share, s, m, d, mean, dot);
   else
-    mv_softmax_columns(false, false, arms, share, s, m, d, mean, block->report);
+    mv_softmax_columns(n, false, false, arms, share, s, m, d, mean, dot);
+}
+
+/* One or two blocks: their means together. The column of the rate that does not serve is skipped while it is zero. */
+static inline void mv_softmax_pair_jvp(struct mv_columns *blocks, int count, int arms, int phase, double share,
+                                       const struct mv_softmax *s, const struct mv_softmax_move *m)
+{
+  num *d[2 * MV_RATES], mean[2 * MV_RATES], nothing = 0.0 * s->pi[0]; /* NaN stays NaN */
+  int n = 0;
+  for (int b = 0; b < count; b++) {
+    blocks[b].zero[phase] = false;
+    d[n++] = blocks[b].theta_dot + phase * arms;
+    if (!blocks[b].zero[!phase])
+      d[n++] = blocks[b].theta_dot + !phase * arms;
+  }
+  if (n == 4)
+    mv_softmax_means(4, arms, s->pi, d, mean);
+  else if (n == 3)
+    mv_softmax_means(3, arms, s->pi, d, mean);
+  else if (n == 2)
+    mv_softmax_means(2, arms, s->pi, d, mean);
+  else
+    mv_softmax_means(1, arms, s->pi, d, mean);
+  n = 0;
+  for (int b = 0; b < count; b++) {
+    struct mv_report dot[MV_RATES] = {{num_set(0.0)}, {num_set(0.0), nothing, nothing, nothing}};
+    if (blocks[b].zero[!phase])
+      mv_softmax_block_jvp(1, &blocks[b], arms, share, s, m, d + n, mean + n, dot);
+    else
+      mv_softmax_block_jvp(2, &blocks[b], arms, share, s, m, d + n, mean + n, dot);
+    n += blocks[b].zero[!phase] ? 1 : 2;
+    blocks[b].report[phase] = dot[0];
+    blocks[b].report[!phase] = dot[1];
+  }
 }
 
 /* step_jvp of a task whose rate is prepared[phase] and whose eta are the two rates. */
@@ -203,35 +241,31 @@ static inline void mv_softmax_jvp(int arms, int batch, int phase, const struct m
                                   struct mv_columns *blocks, int count)
 {
   const struct mv_softmax s = mv_softmax_view((num *)tape, arms);
-  const double share = 1.0 / batch;
   const num alpha = life->prepared[phase], alpha_dot = life->prepared[2 + phase];
-  num turn[MV_RATES][arms], pull_pi[arms], scaled_reward[arms];
-  struct mv_softmax_move m = {{turn[0], turn[1]}, pull_pi, scaled_reward, alpha * *s.mean_reward, alpha * share};
+  const double share = 1.0 / batch;
+  num turn[arms], pull_pi[arms], scaled_reward[arms];
+  struct mv_softmax_move m = {turn, pull_pi, scaled_reward, alpha * *s.mean_reward, alpha * share};
   for (int k = 0; k < arms; k++) {
-    for (int j = 0; j < MV_RATES; j++)
-      turn[j][k] = alpha_dot * blocks[0].eta_dot[MV_RATES * j + phase] * s.gradient[k];
+    turn[k] = alpha_dot * s.gradient[k];
     pull_pi[k] = m.pull * s.pi[k];
     scaled_reward[k] = m.scale * s.reward[k];
   }
-
-  for (int b = 0; b < count; b += 2) { /* two blocks at a time: four chains of means hide their latency */
-    num *d[2 * MV_RATES], mean[2 * MV_RATES];
-    const int pair = b + 1 < count ? 2 : 1;
-    for (int c = 0; c < MV_RATES * pair; c++)
-      d[c] = blocks[b + c / MV_RATES].theta_dot + c % MV_RATES * arms;
-    if (pair == 2)
-      mv_softmax_means(2 * MV_RATES, arms, s.pi, d, mean);
-    else
-      mv_softmax_means(MV_RATES, arms, s.pi, d, mean);
-    for (int i = 0; i < pair; i++)
-      mv_softmax_block_jvp(&blocks[b + i], arms, share, &s, &m, d + MV_RATES * i, mean + MV_RATES * i);
-  }
+  for (int b = 0; b < count; b += 2)
+    mv_softmax_pair_jvp(blocks + b, count - b < 2 ? 1 : 2, arms, phase, share, &s, &m);
 }
 
 static inline void mv_zero(num *x, int64_t count)
 {
   for (int64_t i = 0; i < count; i++)
     x[i] = num_set(0.0);
+}
+
+/* init_jvp of a task that starts at a constant. */
+static inline void mv_softmax_init_jvp(int arms, struct mv_columns *columns)
+{
+  mv_zero(columns->theta_dot, columns->count * arms);
+  for (int c = 0; c < columns->count; c++)
+    columns->zero[c] = true;
 }
 
 #endif

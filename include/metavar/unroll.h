@@ -52,6 +52,7 @@ struct mv_block {
   num *inside;           /* 1 in lanes inside their window, else 0 */
   int active;            /* 0 when no lane is inside its window: dot is then not computed */
   num *theta_dot;        /* [meta][state], the walk's own */
+  bool *zero;            /* [meta], the task's own: mv_columns.zero */
 };
 
 struct mv_walk {

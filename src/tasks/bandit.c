@@ -76,7 +76,7 @@ static void init(const struct mv_life *life, const struct mv_noise *noise, num *
 static void init_jvp(const struct mv_life *life, struct mv_columns *columns)
 {
   const struct settings *s = life->settings;
-  mv_zero(columns->theta_dot, columns->count * s->arms);
+  mv_softmax_init_jvp((int)s->arms, columns);
 }
 
 static void step(const struct mv_life *life, int64_t n, const struct mv_noise *noise, enum mv_hessian hessian,
