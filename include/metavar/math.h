@@ -3,7 +3,7 @@
  * No libm here: its results change with the instruction set of the machine. These use +, -, *, /, sqrt and integer
  * operations on the bits in one fixed order, so every lane of every build gives the same bits; errors are about 1 ulp
  * (tests/test_math.c). real is the number type of random numbers: a lane vector, or a double where num is double or
- * complex. exp: argument reduction by Cody & Waite (1980), polynomial of degree 11 by Chebyshev interpolation; results
+ * complex; numb holds a truth value of every lane. exp: argument reduction by Cody & Waite (1980), polynomial of degree 11 by Chebyshev interpolation; results
  * below the smallest normal number are flushed to 0. log, sin, cos: polynomials of fdlibm (Sun Microsystems 1993).
  */
 #ifndef METAVAR_MATH_H
@@ -49,7 +49,7 @@ static inline numi numi_select(numb t, numi a, numi b)
 {
   return (numi)_mm512_mask_blend_epi64(t, (__m512i)b, (__m512i)a);
 }
-static inline numi numi_subtract(numi a, numb t, int64_t x)
+static inline numi numi_subtract(numi a, numb t, int64_t x) /* a - x where t, else a */
 {
   return (numi)_mm512_mask_sub_epi64((__m512i)a, t, (__m512i)a, _mm512_set1_epi64(x));
 }
@@ -119,7 +119,7 @@ static inline real real_set(double x) { return (real){0} + x; }
 /* The same; its low bits are those of the exponent of 2^(k-1). */
 #define MV_EXP_SHIFT (MV_ROUND + 1022.0)
 
-/* exp of x <= 0 */
+/* exp, where it does not overflow; for x <= 0 it never does */
 static inline real real_exp_negative(real x)
 {
   real shifted = x * 0x1.71547652b82fep+0 + MV_EXP_SHIFT, k = shifted - MV_EXP_SHIFT;
