@@ -3,8 +3,9 @@
  * No libm here: its results change with the instruction set of the machine. These use +, -, *, /, sqrt and integer
  * operations on the bits in one fixed order, so every lane of every build gives the same bits; errors are about 1 ulp
  * (tests/test_math.c). real is the number type of random numbers: a lane vector, or a double where num is double or
- * complex; numb holds a truth value of every lane. exp: argument reduction by Cody & Waite (1980), polynomial of degree 11 by Chebyshev interpolation; results
- * below the smallest normal number are flushed to 0. log, sin, cos: polynomials of fdlibm (Sun Microsystems 1993).
+ * complex; numb holds a truth value of every lane. exp: argument reduction by Cody & Waite (1980), polynomial of
+ * degree 11 by Chebyshev interpolation; results below the smallest normal number are flushed to 0. log, sin, cos:
+ * polynomials of fdlibm (Sun Microsystems 1993).
  */
 #ifndef METAVAR_MATH_H
 #define METAVAR_MATH_H
