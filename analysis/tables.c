@@ -64,6 +64,8 @@ static void cell_task(void *self, int setting)
     struct mv_estimate e = mv_row_figure(&m->row[row], (enum mv_figure)f);
     mv_average_add(&m->average[setting * MV_FIGURES + f], &e, resamples, errors + (int64_t)f * resamples);
   }
+  mv_average_add_noise(&m->average[setting * MV_FIGURES + MV_FIGURE_VARIANCE], resamples,
+                       p->at->panel->sheet[p->member].noise + (int64_t)setting * resamples);
   free(errors);
 }
 
@@ -112,9 +114,9 @@ static int fill_point(struct mv_tables *t, int point)
     mv_point_make(&at, &panel, &t->options, t->reference.member >= 0 ? &reference : NULL);
     struct passing pass = {t, &at, point, 0, 0};
     for (pass.member = 0; pass.member < t->entries; pass.member++)
-      mv_parallel(t->member[pass.member].settings.count, cell_task, &pass);
+      mv_parallel(t->member[pass.member].settings.count, INFINITY, cell_task, &pass);
     for (pass.table = 0; pass.table < MV_TABLES; pass.table++)
-      mv_parallel(t->table[pass.table].pieces, table_task, &pass);
+      mv_parallel(t->table[pass.table].pieces, INFINITY, table_task, &pass);
     if (point == 0)
       warn_few(t, &panel);
     mv_point_free(&at);
@@ -138,7 +140,7 @@ static void average(struct mv_tables *t)
 {
   struct passing pass = {.tables = t};
   for (pass.member = 0; pass.member < t->entries; pass.member++)
-    mv_parallel(t->member[pass.member].settings.count, grid_task, &pass);
+    mv_parallel(t->member[pass.member].settings.count, INFINITY, grid_task, &pass);
   for (int k = 0; k < MV_TABLES; k++) {
     mv_table_finish(t, &t->table[k]);
     if (t->table[k].finish)

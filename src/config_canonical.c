@@ -71,6 +71,10 @@ char *mv_job_canonical(const struct mv_job *job, bool identity_only)
   print_table(out, "", mv_job_fields, job, identity_only);
   fprintf(out, "task:\n  name: %s\n", job->task->name);
   print_table(out, "  ", job->task->fields, job->task_settings, false);
+  if (job->stop.relative_error > 0 && !identity_only) {
+    fputs("stop:\n", out);
+    print_table(out, "  ", mv_stop_fields, &job->stop, false);
+  }
   print_eta(out, job);
   fputs("estimators:\n", out);
   for (int i = 0; i < job->entry_count; i++) {

@@ -25,7 +25,23 @@ const struct mv_field mv_job_fields[] = {
      .doc = "replicates in one work unit, 0 chooses; changes no result"},
     MV_FIELD_END,
 };
-static const char *const structured[] = {"task", "eta", "estimators", NULL};
+
+const char *const mv_statistic_names[] = {"variance", "gradient", NULL};
+
+#define RULE(m) offsetof(struct mv_stopping, m)
+const struct mv_field mv_stop_fields[] = {
+    {"relative_error", MV_REAL, RULE(relative_error), .min = 0, .max = 1, .open_min = true, .unit = "1",
+     .doc = "a cell with this relative standard error gets no more replicates"},
+    {"statistic", MV_CHOICE, RULE(statistic), .fallback = "variance", .choices = mv_statistic_names,
+     .doc = "whose error: the variance of every gradient estimate, or their means"},
+    {"first_round", MV_INT, RULE(first_round), .fallback = "0", .min = 0, .max = 0x1p40, .unit = "1",
+     .doc = "replicates of a cell before the first decision, rounded up to whole blocks; 0: 32 blocks"},
+    MV_FIELD_END,
+};
+#define FIRST_BLOCKS 32 /* of a first round that nobody has chosen */
+
+static const char *const structured[] = {"task", "eta", "estimators", "stop", NULL};
+enum { TASK, ETA, ESTIMATORS, STOP, PARTS };
 
 void mv_job_free(struct mv_job *job)
 {
@@ -94,33 +110,53 @@ static bool read_task(struct mv_config *c, struct mv_node *map, bool length_know
   return usable && complaints.count == 0;
 }
 
+/* The stopping rule. */
+static void read_stop(struct mv_config *c, struct mv_node *map, struct mv_job *job)
+{
+  static const char *const words[] = {NULL};
+  struct mv_stopping *stop = &job->stop;
+  if (map->kind != MV_MAP) {
+    mv_error_node(c, map, "stop", "%s where a mapping belongs; write `relative_error: 0.05` below it",
+                  mv_node_kind_name(map));
+    return;
+  }
+  mv_keys_check(c, map, "stop", mv_stop_fields, NULL, words);
+  mv_field_defaults(mv_stop_fields, stop);
+  mv_table_read(c, map, "stop", mv_stop_fields, stop, NULL);
+  int64_t blocks = (stop->first_round + job->block - 1) / job->block;
+  stop->first_round = (stop->first_round ? blocks : FIRST_BLOCKS) * job->block;
+}
+
 static void read_top(struct mv_config *c, struct mv_node *root, struct mv_job *job)
 {
-  struct mv_node *part[3];
+  struct mv_node *part[PARTS];
   mv_keys_check(c, root, "the job", mv_job_fields, NULL, structured);
   mv_field_defaults(mv_job_fields, job);
   mv_table_read(c, root, "the job", mv_job_fields, job, NULL);
   struct mv_node *length = mv_node_get(root, "lifetime_length");
   for (int i = 0; structured[i]; i++) {
     part[i] = mv_node_get(root, structured[i]);
-    if (!part[i]) {
+    if (!part[i] && i != STOP) {
       mv_error_at(c, root->place, structured[i], "missing in the job; add it, see jobs/README.md");
-    } else if (part[i]->bad) {
+    } else if (part[i] && part[i]->bad) {
       part[i] = NULL;
     }
   }
-  bool ready = part[0] && read_task(c, part[0], length && !length->bad, job);
+  bool ready = part[TASK] && read_task(c, part[TASK], length && !length->bad, job);
   if (ready) {
     struct mv_shape shape = job->task->shape(job->task_settings);
     assert(shape.meta > 0);
     job->problem =
         (struct mv_problem){job->task, job->task_settings, shape, job->lifetime_length, (enum mv_sampler)job->sampler};
   }
-  if (part[1]) {
-    mv_eta_read(c, part[1], ready ? job->problem.shape.meta : 0, job);
+  if (part[STOP]) {
+    read_stop(c, part[STOP], job);
   }
-  if (part[2]) {
-    mv_entries_read(c, part[2], ready, job);
+  if (part[ETA]) {
+    mv_eta_read(c, part[ETA], ready ? job->problem.shape.meta : 0, job);
+  }
+  if (part[ESTIMATORS]) {
+    mv_entries_read(c, part[ESTIMATORS], ready, job);
   }
 }
 

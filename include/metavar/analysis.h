@@ -272,5 +272,6 @@ struct mv_draft {
 };
 int mv_draft_open(struct mv_draft *, const char *dir, const char *name);
 int mv_draft_commit(struct mv_draft *);
+void mv_draft_drop(struct mv_draft *); /* nothing appears */
 
 #endif

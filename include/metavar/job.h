@@ -9,12 +9,21 @@ enum mv_store_kind { MV_STORE_SAMPLES, MV_STORE_MOMENTS };
 /* One row of `estimators:`. A list given to a scalar setting makes one entry per value. */
 struct mv_entry {
   char label[MV_NAME_MAX + 1];        /* unique; group name in results.h5; default: the estimator's name */
-  int64_t replicates;                 /* per eta point */
+  int64_t replicates;                 /* per eta point; with a stopping rule, at most */
   int store;                          /* enum mv_store_kind */
   int64_t lifetimes_per_task;         /* nested design: replicate r has perturbation r % P, */
   int64_t perturbations_per_lifetime; /* lifetime (r / P) % L, task instance r / (P L) */
   const struct mv_estimator *estimator;
   void *settings;
+};
+
+/* When a cell has replicates enough (rounds.h): `stop:`. */
+enum mv_statistic { MV_STATISTIC_VARIANCE, MV_STATISTIC_GRADIENT };
+extern const char *const mv_statistic_names[]; /* "variance", "gradient", NULL */
+struct mv_stopping {
+  double relative_error; /* of the statistic; 0: no rule, every cell gets its entry's replicates */
+  int statistic;         /* enum mv_statistic */
+  int64_t first_round;   /* replicates of a cell before the first decision: whole blocks */
 };
 
 struct mv_job {
@@ -24,6 +33,8 @@ struct mv_job {
   int sampler;             /* enum mv_sampler, inverse_cdf or gumbel */
   int64_t block;           /* replicates in one block of moments, aligned on replicate ids */
   int64_t unit;            /* replicates in a work unit; 0: chosen from a calibration. Never changes a result. */
+
+  struct mv_stopping stop;
 
   const struct mv_kernel *kernel; /* whose tasks and estimators these are: the one given to the reader */
   const struct mv_task *task;
@@ -52,12 +63,13 @@ struct mv_job *mv_job_parse(const char *name, const char *text, size_t length, c
 void mv_job_free(struct mv_job *);
 
 /* Canonical job file, every default filled in, keys in table order: reading it back gives the same job. With
- * identity_only, keys that change no result (name, unit) or only extend it (replicates) are left out: text to compare,
+ * identity_only, keys that change no result (name, unit) or only extend it (replicates, stop) are left out: text to compare,
  * not to read. malloc'ed. */
 char *mv_job_canonical(const struct mv_job *, bool identity_only);
 
 /* The tables behind a job file, for `describe`. */
 extern const struct mv_field mv_job_fields[];
+extern const struct mv_field mv_stop_fields[];
 extern const struct mv_field mv_entry_fields[];
 
 #endif

@@ -19,6 +19,7 @@
 #include "metavar/ranges.h"
 #include "metavar/schedule.h"
 #include "metavar/signals.h"
+#include "../run_options.h"
 
 #define CALIBRATION_SECONDS        0.5
 #define PATIENCE_SECONDS           60.0 /* a rank is silent after so long, and after so many of its longest units */
@@ -26,21 +27,12 @@
 #define MASTER_PATIENCE            30 /* times as long: rank 0 may be waiting for a disk */
 #define RANKS_MAX_COMPUTING_MASTER 64 /* beyond, rank 0 had better serve the others without delay */
 
-static const char *const computes_words[] = {"auto", "yes", "no", NULL};
-
-struct settings { /* of the command line */
-  const char *run;
-  double period;
-  int computes; /* index into computes_words */
-  double limit; /* seconds; INFINITY: not given */
-};
-
 struct place { /* of a rank */
   char host[64], kernel[16];
 };
 
 struct run {
-  struct settings settings;
+  struct mv_run_options options;
   struct mv_comm *comm;
   struct mv_job *job;
   struct mv_plan *plan;
@@ -173,26 +165,51 @@ static double patience_seconds(void)
   return seconds > 0 ? seconds : PATIENCE_SECONDS;
 }
 
+/* Rank 0: decides what a stopping rule has to decide, if a round is complete; then what is missing. Exit code. */
+static int next_round(struct run *r, bool *more)
+{
+  int exit_code = mv_store_decide(r->store, more);
+  mv_schedule_free(r->schedule);
+  r->schedule = mv_schedule_create(r->plan);
+  mv_store_committed(r->store, mv_schedule_mark, r->schedule);
+  return exit_code;
+}
+
+static bool farm_more(void *self)
+{
+  struct run *r = self;
+  bool more = false;
+  if (r->late || r->exit_code != MV_EXIT_OK) {
+    return false;
+  }
+  r->exit_code = next_round(r, &more);
+  if (r->exit_code != MV_EXIT_OK || !more) {
+    return false;
+  }
+  mv_schedule_cut(r->schedule, r->seconds, mv_comm_size(r->comm));
+  mv_meter_grow(&r->meter, mv_plan_samples(r->plan), mv_schedule_seconds(r->schedule));
+  return true;
+}
+
 /* ---- before: one job on all ranks ------------------------------------------------------------------------ */
 
 /* Rank 0: reads, plans, opens. Exit code. */
 static int prepare(struct run *r, const struct mv_args *args)
 {
-  const char *const *overrides;
-  int count = mv_args_values(args, "set", &overrides), exit_code = MV_EXIT_OK;
-  r->job = mv_job_read(mv_args_at(args, 0), overrides, count, mv_kernel_best(), stderr);
+  bool more;
+  int exit_code = MV_EXIT_OK;
+  r->job = mv_job_read(mv_args_at(args, 0), (const char *const *)r->options.set, r->options.set_count, mv_kernel_best(),
+                       stderr);
   if (!r->job) {
     return MV_EXIT_JOB;
   }
   r->plan = mv_plan_make(r->job);
-  r->store = mv_store_open(r->settings.run, r->plan, &exit_code);
+  r->store = mv_store_open(r->options.run, r->plan, &exit_code);
   if (!r->store) {
     return exit_code;
   }
   mv_store_on_full(r->store, store_hurry, r);
-  r->schedule = mv_schedule_create(r->plan);
-  mv_store_committed(r->store, mv_schedule_mark, r->schedule);
-  return MV_EXIT_OK;
+  return next_round(r, &more);
 }
 
 /* Every rank gets rank 0's job, as canonical text. */
@@ -249,7 +266,7 @@ static void make_units(struct run *r)
   r->seconds = mv_memory_take((size_t)r->job->entry_count, sizeof *r->seconds);
   mv_calibrate(r->plan, CALIBRATION_SECONDS, r->seconds);
   mv_schedule_cut(r->schedule, r->seconds, mv_comm_size(r->comm));
-  mv_meter_start(&r->meter, r->settings.period, mv_plan_samples(r->plan), mv_schedule_samples(r->schedule),
+  mv_meter_start(&r->meter, r->options.period, mv_plan_samples(r->plan), mv_schedule_samples(r->schedule),
                  mv_schedule_seconds(r->schedule));
 }
 
@@ -277,6 +294,7 @@ static struct mv_farm make_farm(struct run *r)
   double patience = patience_seconds();
   struct mv_farm farm = {.self = r,
                          .next = farm_next,
+                         .more = farm_more,
                          .done = farm_done,
                          .tick = farm_tick,
                          .unit_size = sizeof(struct mv_unit),
@@ -285,8 +303,8 @@ static struct mv_farm make_farm(struct run *r)
                          .heard = farm_heard,
                          .master_patience = MASTER_PATIENCE * patience,
                          .orphan = farm_orphan};
-  farm.master_computes =
-      ranks == 1 || r->settings.computes == 1 || (r->settings.computes == 0 && ranks <= RANKS_MAX_COMPUTING_MASTER);
+  farm.master_computes = ranks == 1 || r->options.computes == MV_COMPUTES_YES ||
+                         (r->options.computes == MV_COMPUTES_AUTO && ranks <= RANKS_MAX_COMPUTING_MASTER);
   farm.patience = patience;
   if (r->schedule) {
     farm.patience = fmax(patience, PATIENCE_UNITS * mv_schedule_longest(r->schedule));
@@ -320,20 +338,44 @@ static int compute(struct run *r)
   return exit_code;
 }
 
+/* The digest of results.h5, if that is whole and of this job. Exit code. */
+static int read_digest(const struct run *r, const char *path, char digest[33])
+{
+  int exit_code = mv_results_digest(path, digest);
+  struct mv_results *results = exit_code == MV_EXIT_OK ? mv_results_open(path, &exit_code) : NULL;
+  if (results && !mv_results_are_of(results, r->job)) {
+    fprintf(stderr, "metavar: %s: holds the results of another job\n", path);
+    exit_code = MV_EXIT_DATA;
+  }
+  mv_results_close(results);
+  return exit_code;
+}
+
+static void tell_rounds(const struct run *r, const struct mv_progress *p)
+{
+  const struct mv_stopping *stop = &r->job->stop;
+  if (p->rounds > 0) {
+    fprintf(stderr, "metavar: %lld of %lld cells have reached a relative error of %g (%s), in at most %d rounds\n",
+            (long long)(p->cells - p->fall_short), (long long)p->cells, stop->relative_error,
+            mv_statistic_names[stop->statistic], p->rounds);
+  }
+}
+
 /* Rank 0: everything is committed. Writes results.h5 if it is not there, and tells where. Exit code. */
 static int finish(struct run *r, bool computed)
 {
   struct mv_progress progress;
-  int exit_code = mv_store_progress(r->settings.run, &progress);
+  int exit_code = mv_store_progress(r->options.run, &progress);
   if (exit_code == MV_EXIT_OK && (computed || !progress.finished)) {
+    tell_rounds(r, &progress);
     exit_code = mv_store_finalize(r->store);
   }
   if (exit_code != MV_EXIT_OK) {
     return exit_code;
   }
-  char digest[33], *path = mv_memory_take(strlen(r->settings.run) + sizeof "/results.h5", 1);
-  sprintf(path, "%s/results.h5", r->settings.run);
-  exit_code = mv_results_digest(path, digest);
+  char digest[33], *path = mv_memory_take(strlen(r->options.run) + sizeof "/results.h5", 1);
+  sprintf(path, "%s/results.h5", r->options.run);
+  exit_code = read_digest(r, path, digest);
   if (exit_code == MV_EXIT_DATA) { /* told; the shards are another copy */
     fprintf(stderr, "metavar: writing it again from the shards\n");
     exit_code = mv_store_finalize(r->store);
@@ -367,49 +409,6 @@ static int work(struct run *r)
 
 /* ---- the command ------------------------------------------------------------------------------------------- */
 
-static int bad_value(const char *option, const char *value, const char *wanted)
-{
-  if (mv_comm_speaks()) {
-    fprintf(stderr, "metavar run: --%s %s: must be %s\n", option, value, wanted);
-  }
-  return MV_EXIT_USAGE;
-}
-
-static int read_settings(const struct mv_args *args, struct settings *s)
-{
-  *s = (struct settings){mv_args_value(args, "output"), 60, 0, INFINITY};
-  if (!s->run || !*s->run) {
-    if (mv_comm_speaks()) {
-      fprintf(stderr, "metavar run: where to? say -o RUN, the directory that holds the run\n");
-    }
-    return MV_EXIT_USAGE;
-  }
-  const char *period = mv_args_value(args, "progress"), *computes = mv_args_value(args, "master-computes");
-  const char *limit = mv_args_value(args, "max-time");
-  if (period) {
-    char *end;
-    s->period = strtod(period, &end);
-    if (end == period || *end || !(s->period > 0) || !isfinite(s->period)) {
-      return bad_value("progress", period, "a positive number of seconds");
-    }
-  }
-  if (mv_args_value(args, "quiet")) {
-    s->period = 0;
-  }
-  if (limit && !mv_duration_read(limit, &s->limit)) {
-    return bad_value("max-time", limit, "a time like 90s, 10m, 2h or 1-00:00:00");
-  }
-  if (computes) {
-    while (computes_words[s->computes] && strcmp(computes, computes_words[s->computes])) {
-      s->computes++;
-    }
-    if (!computes_words[s->computes]) {
-      return bad_value("master-computes", computes, "yes, no or auto");
-    }
-  }
-  return MV_EXIT_OK;
-}
-
 static void release(struct run *r)
 {
   mv_worker_free(r->worker);
@@ -422,14 +421,16 @@ static void release(struct run *r)
   mv_deadline_free(&r->deadline);
   free(r->seconds);
   free(r->place);
+  mv_run_options_free(&r->options);
 }
 
 static int run(const struct mv_args *args)
 {
   struct run r = {0};
   double begin = mv_clock_monotonic();
-  int exit_code = read_settings(args, &r.settings);
+  int exit_code = mv_run_options_read(args, &r.options);
   if (exit_code != MV_EXIT_OK) {
+    mv_run_options_free(&r.options);
     return exit_code;
   }
   mv_signals_catch();
@@ -439,7 +440,7 @@ static int run(const struct mv_args *args)
       release(&r);
       return exit_code;
     }
-    mv_deadline_start(&r.deadline, begin, r.settings.limit);
+    mv_deadline_start(&r.deadline, begin, r.options.limit);
   }
   r.comm = mv_comm_start(NULL, NULL);
   mv_signals_catch(); /* again */
@@ -468,13 +469,22 @@ const struct mv_command mv_command_run = {
         "The time is that of --max-time, or else what SLURM grants this job (SLURM_JOB_END_TIME, or squeue), less a "
         "margin of 60 seconds or a tenth of it, whichever is less. No work is begun that would not be back by then.\n"
         "A job file with more replicates, eta points or estimators than the run was made with extends it: what is "
-        "done is kept.",
+        "done is kept.\n"
+        "With --target-se (or stop: in the job file) replicates go where they are needed: all cells get a first round "
+        "of 32 blocks, and those whose relative error is still larger get twice as many, and so on, at most the "
+        "entry's replicates. Which samples result does not depend on ranks, units or interruptions. Cells that have "
+        "the most "
+        "and not reached the target are told.",
     .options =
         (const struct mv_option[]){
             {"output", 'o', "RUN", "the run directory, created if it is not there"},
             {"set", 's', "KEY=VALUE",
              "replace a setting of the job file, as in seed=7 or estimators.0.sigma=0.2; may be repeated"},
             {"progress", 'p', "SECONDS", "time between progress lines where stderr is no terminal (default 60)"},
+            {"target-se", 0, "X[:STATISTIC]",
+             "stop a cell where the relative standard error of the variance (default) or of the gradient is at most X; "
+             "short for --set stop='{relative_error: X, statistic: STATISTIC}'"},
+            {"max-replicates", 0, "N", "the most that a cell may get; short for --set 'estimators.*.replicates=N'"},
             {"master-computes", 0, "WORD",
              "whether rank 0 computes too, beside handing out work: yes, no or auto (default)"},
             {"max-time", 't', "TIME",
