@@ -232,6 +232,8 @@ struct mv_estimate mv_vector_product(const struct mv_vector *v, const struct mv_
   return out;
 }
 
+#define FAR 1e300 /* exp(FAR) is infinite, exp(-FAR) is 0 */
+
 void mv_estimate_studentise(struct mv_estimate *e, int count, const double *errors, const double *noise,
                             double confidence)
 {
@@ -240,7 +242,10 @@ void mv_estimate_studentise(struct mv_estimate *e, int count, const double *erro
   struct mv_estimate log_value = {0, NAN, NAN, NAN};
   for (int r = 0; r < count; r++) {
     double value = e->value + errors[r], se = sqrt(noise[r]);
-    t[r] = se > 0 && value > 0 ? -log(value / e->value) / (se / value) * scale : 0;
+    if (se > 0 && value > 0)
+      t[r] = -log(value / e->value) / (se / value) * scale;
+    else /* one group alone, which does not know its error; or nothing to err about */
+      t[r] = errors[r] == 0 ? 0 : copysign(FAR, -errors[r]);
   }
   mv_estimate_bound(&log_value, count, t, confidence, false);
   e->low = e->value * exp(log_value.low);
