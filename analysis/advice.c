@@ -241,7 +241,7 @@ static int read_points(struct mv_advice *a, struct mv_tables *t, struct mv_mix *
     code = mv_members_read(t, p, &panel);
     if (code == MV_EXIT_OK) {
       mv_halves_add(&panel, &(struct mv_term){t->reference.member, t->reference.setting, 1}, a->half);
-      mv_parallel(a->pairs, mix_pair, &(struct mixing){a, &panel, mix, p});
+      mv_parallel(a->pairs, INFINITY, mix_pair, &(struct mixing){a, &panel, mix, p});
     }
     mv_panel_free(&panel);
   }
@@ -288,7 +288,7 @@ int mv_advice_make(struct mv_advice *a, struct mv_tables *t, const char *const *
   make_budgets(a);
   find_families(a);
   make_room(a);
-  mv_parallel(a->budgets, advise, a);
+  mv_parallel(a->budgets, INFINITY, advise, a);
   int code = mv_pairs_find(a, wanted, count);
   struct mv_mix *mix = mv_memory_take((size_t)a->pairs, sizeof *mix);
   for (int k = 0; k < a->pairs; k++)
@@ -297,7 +297,7 @@ int mv_advice_make(struct mv_advice *a, struct mv_tables *t, const char *const *
   if (code == MV_EXIT_OK && a->offers)
     code = read_points(a, t, mix);
   if (code == MV_EXIT_OK)
-    mv_parallel(a->families, fit_family, a);
+    mv_parallel(a->families, INFINITY, fit_family, a);
   for (int k = 0; k < a->pairs; k++)
     if (a->pair[k].mixed) {
       if (code == MV_EXIT_OK)

@@ -68,7 +68,7 @@ static int make_entry(struct mv_anatomy *a, int e)
     a->rows[e] =
         mv_memory_take((size_t)m->settings.count * (size_t)(t->job->points + 1) * MV_COMPONENTS, sizeof **a->rows);
     struct making make = {t, cells, mv_redraws_make(t->options.resamples, cells[0].groups), a->rows[e]};
-    mv_parallel(m->settings.count, make_setting, &make);
+    mv_parallel(m->settings.count, INFINITY, make_setting, &make);
     mv_redraws_free(&make.redraws);
   }
   for (int p = 0; p < t->job->points; p++)

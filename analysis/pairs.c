@@ -172,6 +172,6 @@ int mv_pairs_find(struct mv_advice *a, const char *const *wanted, int count)
   for (int k = 0; k < a->pairs; k++)
     if (a->pair[k].mixed)
       a->pair[k].fit = mv_memory_take((size_t)a->budgets, sizeof *a->pair[k].fit);
-  mv_parallel(a->pairs, break_even, a);
+  mv_parallel(a->pairs, INFINITY, break_even, a);
   return code;
 }

@@ -1,10 +1,10 @@
 #!/bin/bash
 # analyze.sh - 10^7 samples analysed with 10,000 bootstrap resamples: seconds and memory. `make bench` appends a line to
-# analyze.csv and fails when a minute or a GiB is exceeded.
+# results/analyze.csv and fails when a minute or a GiB is exceeded.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 metavar=${METAVAR:-build/metavar}
-out=tests/bench/analyze.csv
+out=tests/bench/results/analyze.csv
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
