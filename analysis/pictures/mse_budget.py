@@ -73,28 +73,31 @@ def break_evens(tables, winners, found):
     return out
 
 
-def lowest(found, names):
-    """Budgets close together, the error of each family there (inf where it buys no sample), and which has the least."""
-    every = np.concatenate([column(found[name], "budget") for name in names])
+def styles_of(found, winners):
+    """{family: colour and line}: the winners' colours are their own."""
+    names, won = choose(found), {family(row) for row in winners}
+    ranked = sorted(names, key=lambda name: name not in won)
+    styles = {name: (COLOURS[k % len(COLOURS)], LINES[k // len(COLOURS) % len(LINES)]) for k, name in enumerate(ranked)}
+    return {name: styles[name] for name in names}
+
+
+def between(curve, name, dense):
+    """A column at budgets close together; inf where the budget buys no sample."""
+    values = np.log(np.maximum(column(curve, name), 1e-300))
+    return np.exp(np.interp(np.log(dense), np.log(column(curve, "budget")), values, left=np.inf))
+
+
+def draw_curves(axes, found, styles):
+    every = np.concatenate([column(found[name], "budget") for name in styles])
     dense = np.geomspace(every.min(), every.max(), 800)
-    errors = []
-    for name in names:
-        budget, mse = np.log(column(found[name], "budget")), np.log(column(found[name], "mse"))
-        errors.append(np.exp(np.interp(np.log(dense), budget, mse, left=np.inf)))
-    return dense, np.array(errors), np.argmin(errors, axis=0)
-
-
-def draw_curves(axes, found, styles, winners):
-    winning = {row["budget"]: family(row) for row in winners}
-    dense, errors, least = lowest(found, list(styles))
+    errors = np.array([between(found[name], "mse", dense) for name in styles])
+    least = np.argmin(errors, axis=0)
     for k, (name, (colour, line)) in enumerate(styles.items()):
-        curve = found[name]
-        budget = column(curve, "budget")
-        best = np.array([winning.get(b) == name for b in budget])
-        best[1:] |= best[:-1]  # up to where the next one begins
-        axes.plot(budget, column(curve, "mse"), ls=line, color=colour, lw=0.9, zorder=2)
-        axes.fill_between(budget, column(curve, "mse_low"), column(curve, "mse_high"), where=best, color=colour, alpha=0.3, lw=0)
-        axes.plot(dense, np.where(least == k, errors[k], np.nan), color=colour, lw=2.4, solid_capstyle="butt", zorder=3)
+        curve, best = found[name], least == k
+        axes.plot(column(curve, "budget"), column(curve, "mse"), ls=line, color=colour, lw=0.9, zorder=2)
+        low, high = (between(curve, end, dense) for end in ("mse_low", "mse_high"))
+        axes.fill_between(dense, low, high, where=best, color=colour, alpha=0.3, lw=0)
+        axes.plot(dense, np.where(best, errors[k], np.nan), ls=line, color=colour, lw=2.4, dash_capstyle="butt", solid_capstyle="butt", zorder=3)
 
 
 def draw_break_evens(axes, points):
@@ -142,7 +145,7 @@ def strip_value(name):
 
 def draw_figure(found, styles, winners, points):
     figure, axes = plt.subplots(3, 1, figsize=(DOUBLE, 3.7), height_ratios=[1, 0.05, 0.05], sharex=True, layout="constrained")
-    draw_curves(axes[0], found, styles, winners)
+    draw_curves(axes[0], found, styles)
     budgets, mse = column(winners, "budget"), column(winners, "mse")
     axes[0].set(xscale="log", yscale="log", xlim=(budgets.min(), budgets.max()), ylim=(0.4 * mse.min(), 3 * mse.max()))
     draw_break_evens(axes[0], points)
@@ -162,7 +165,7 @@ def draw_figure(found, styles, winners, points):
 def draw(tables):
     rows, winners = read(tables)
     found = best_of(rows)
-    styles = {name: (COLOURS[k % len(COLOURS)], LINES[k // len(COLOURS) % len(LINES)]) for k, name in enumerate(choose(found))}
+    styles = styles_of(found, winners)
     points = break_evens(tables, winners, found)
     figure = draw_figure(found, styles, winners, points)
     empty = {"budget_low": math.nan, "budget_high": math.nan, "mse_low": math.nan, "mse_high": math.nan}
