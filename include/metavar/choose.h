@@ -49,6 +49,7 @@ enum { MV_GROUP = 1 };
 static inline numi mv_choose_inverse(real target, int arity, const real *cumulative)
 {
   numi index = (numi){0} + (arity - 1);
+#pragma GCC unroll 4
   for (int k = 0; k < arity - 1; k++)
     index = numi_subtract(index, real_less(target, cumulative[k]), 1);
   return index;
