@@ -192,7 +192,7 @@ static void sources_are_exact(void **state)
     const char *source = text(&line, "source");
     double size = 0;
     for (int j = 0; j < 2; j++) {
-      char name[16];
+      char name[32];
       bool es = strcmp(text(&line, "entry"), "es") == 0;
       double truth = es ? es_truth(&line, source, j) : backprop_truth(&line, source, j);
       snprintf(name, sizeof name, "term_%d", j);
