@@ -25,7 +25,8 @@ const struct mv_field mv_job_fields[] = {
      .doc = "replicates in one work unit, 0 chooses; changes no result"},
     MV_FIELD_END,
 };
-static const char *const structured[] = {"task", "eta", "estimators", NULL};
+enum { TASK, ETA, ESTIMATORS, NEEDED, TRAIN = NEEDED, STRUCTURED };
+static const char *const structured[] = {"task", "eta", "estimators", "train", NULL};
 
 void mv_job_free(struct mv_job *job)
 {
@@ -36,6 +37,7 @@ void mv_job_free(struct mv_job *job)
     free(job->entries[i].settings);
   }
   free(job->entries);
+  free(job->held_out.settings);
   free(job->eta);
   free(job->grid);
   free(job->task_settings);
@@ -96,31 +98,35 @@ static bool read_task(struct mv_config *c, struct mv_node *map, bool length_know
 
 static void read_top(struct mv_config *c, struct mv_node *root, struct mv_job *job)
 {
-  struct mv_node *part[3];
+  struct mv_node *part[STRUCTURED];
   mv_keys_check(c, root, "the job", mv_job_fields, NULL, structured);
   mv_field_defaults(mv_job_fields, job);
   mv_table_read(c, root, "the job", mv_job_fields, job, NULL);
   struct mv_node *length = mv_node_get(root, "lifetime_length");
   for (int i = 0; structured[i]; i++) {
     part[i] = mv_node_get(root, structured[i]);
-    if (!part[i]) {
+    if (!part[i] && i < NEEDED) {
       mv_error_at(c, root->place, structured[i], "missing in the job; add it, see jobs/README.md");
-    } else if (part[i]->bad) {
+    } else if (part[i] && part[i]->bad) {
       part[i] = NULL;
     }
   }
-  bool ready = part[0] && read_task(c, part[0], length && !length->bad, job);
+  bool ready = part[TASK] && read_task(c, part[TASK], length && !length->bad, job);
   if (ready) {
     struct mv_shape shape = job->task->shape(job->task_settings);
     assert(shape.meta > 0);
     job->problem =
         (struct mv_problem){job->task, job->task_settings, shape, job->lifetime_length, (enum mv_sampler)job->sampler};
   }
-  if (part[1]) {
-    mv_eta_read(c, part[1], ready ? job->problem.shape.meta : 0, job);
+  if (part[ETA]) {
+    mv_eta_read(c, part[ETA], ready ? job->problem.shape.meta : 0, job);
   }
-  if (part[2]) {
-    mv_entries_read(c, part[2], ready, job);
+  if (part[TRAIN]) {
+    mv_train_read(c, part[TRAIN], job);
+    mv_train_curves(c, part[TRAIN], job);
+  }
+  if (part[ESTIMATORS]) {
+    mv_entries_read(c, part[ESTIMATORS], ready, job);
   }
 }
 

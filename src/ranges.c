@@ -84,7 +84,7 @@ int64_t mv_plan_samples(const struct mv_plan *plan)
 {
   int64_t samples = 0;
   for (int e = 0; e < plan->job->entry_count; e++) {
-    samples += plan->job->entries[e].replicates * plan->job->points;
+    samples += mv_job_rows(plan->job, e) * plan->job->points;
   }
   return samples;
 }

@@ -178,7 +178,7 @@ static int64_t count_samples(const struct mv_results *results, int cell, int64_t
     memset(finite, true, (size_t)count);
     for (int o = 0; o < layout->output_count && fine; o++) {
       fine = mv_results_read(results, cell, MV_PART_OUTPUT, o, first, count, values);
-      for (int64_t k = 0; k < count * layout->size[o] && layout->output[o].role != MV_NOTE; k++)
+      for (int64_t k = 0; k < count * layout->size[o] && layout->output[o].role < MV_NOTE; k++)
         finite[k / layout->size[o]] = finite[k / layout->size[o]] && isfinite(values[k]);
     }
     for (int64_t r = 0; r < count && fine; r++)
@@ -206,8 +206,10 @@ static int64_t count_blocks(const struct mv_results *results, int cell, int64_t 
 
 int64_t mv_results_count(const struct mv_results *results, int cell)
 {
-  const struct mv_entry *entry = &mv_results_job(results)->entries[mv_plan_entry(mv_results_plan(results), cell)];
-  return (entry->store == MV_STORE_SAMPLES ? count_samples : count_blocks)(results, cell, entry->replicates);
+  int e = mv_plan_entry(mv_results_plan(results), cell);
+  const struct mv_entry *entry = &mv_results_job(results)->entries[e];
+  return (entry->store == MV_STORE_SAMPLES ? count_samples : count_blocks)(results, cell,
+                                                                           mv_job_rows(mv_results_job(results), e));
 }
 
 /* --- computed again -------------------------------------------------------------------------------------------- */
@@ -245,11 +247,8 @@ bool mv_results_sample(const struct mv_results *results, int cell, int64_t repli
   for (int o = 0; o < layout->output_count && fine; o++) {
     double *out = values + layout->offset[o];
     fine = mv_results_read(results, cell, MV_PART_OUTPUT, o, replicate, 1, out);
-    for (int64_t k = 0; k < layout->size[o] && layout->output[o].role == MV_NOTE; k++) {
-      int64_t note;
-      memcpy(&note, &out[k], sizeof note);
-      out[k] = (double)note;
-    }
+    for (int64_t k = 0; k < layout->size[o] && layout->output[o].role == MV_NOTE; k++)
+      mv_note_real(&out[k]);
   }
   return fine;
 }

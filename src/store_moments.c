@@ -44,7 +44,7 @@ static bool samples_reduce(const struct mv_results *results, int cell, int64_t f
   if (!mv_results_read(results, cell, MV_PART_STATUS, -1, first, count, block->status))
     return false;
   for (int o = 0; o < layout->output_count; o++) {
-    if (layout->output[o].role == MV_NOTE)
+    if (layout->output[o].role >= MV_NOTE)
       continue;
     if (!mv_results_read(results, cell, MV_PART_OUTPUT, o, first, count, block->scratch))
       return false;

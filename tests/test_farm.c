@@ -61,7 +61,7 @@ static uint64_t pattern(int64_t id, int64_t word)
   return ((uint64_t)id + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)word * UINT64_C(0xbf58476d1ce4e5b9);
 }
 
-static bool next(void *self, void *unit)
+static enum mv_next next(void *self, void *unit)
 {
   struct world *w = self;
   if (w->handed == w->units) {

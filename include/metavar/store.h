@@ -39,6 +39,10 @@ int mv_store_attempt(struct mv_store *, const struct mv_attempt *); /* exit code
 /* What is committed already: calls visit for every committed unit. */
 void mv_store_committed(const struct mv_store *, void (*visit)(void *self, const struct mv_unit *), void *self);
 
+/* A row that is committed: row number `row` of a cell that stores samples, into values[layout.values], and its status.
+ * Exit code; errors told. */
+int mv_store_row(const struct mv_store *, int cell, int64_t row, double *values, int8_t *status);
+
 /* Takes a copy of a result; commits when enough bytes or seconds have gathered. Exit code, 0 if fine. */
 int mv_store_add(struct mv_store *, const void *result, size_t size);
 int mv_store_tick(struct mv_store *); /* commits if that is due; call it every now and then. Exit code */
