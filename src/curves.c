@@ -121,12 +121,8 @@ int mv_curves_start(struct mv_curves *c, const double *seconds, int hands)
   const struct mv_job *job = c->plan->job;
   c->hands = hands;
   c->seconds = mv_memory_take((size_t)job->entry_count, sizeof *c->seconds);
-  double evaluation = (double)job->held_out.replicates * seconds[job->entry_count];
   for (int e = 0; e < job->entry_count; e++) {
-    c->seconds[e] = (double)job->entries[e].replicates * seconds[e];
-    if (job->train.evaluate_every > 0) {
-      c->seconds[e] += evaluation / (double)job->train.evaluate_every;
-    }
+    c->seconds[e] = mv_update_seconds(job, e, seconds);
   }
   for (int cell = 0; cell < c->plan->cells; cell++) {
     int64_t rows = mv_job_rows(job, mv_plan_entry(c->plan, cell));

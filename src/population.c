@@ -98,6 +98,13 @@ double mv_population_calibrate(const struct mv_plan *plan, double budget, double
   return took;
 }
 
+double mv_update_seconds(const struct mv_job *job, int entry, const double *seconds)
+{
+  double own = (double)job->entries[entry].replicates * seconds[entry];
+  double evaluation = (double)job->held_out.replicates * seconds[job->entry_count];
+  return job->train.evaluate_every > 0 ? own + evaluation / (double)job->train.evaluate_every : own;
+}
+
 /* --- sums of blocks ----------------------------------------------------------------------------------------------- */
 
 static int64_t blocks_of(int64_t replicates) { return (replicates + MV_POPULATION_BLOCK - 1) / MV_POPULATION_BLOCK; }

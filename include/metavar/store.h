@@ -74,10 +74,11 @@ int mv_store_ask_stop(const char *run);
 
 /* Progress of a run directory, from its files alone. */
 struct mv_progress {
-  int64_t done, total, nonfinite; /* samples */
+  int64_t done, total, nonfinite; /* samples, or updates */
   int64_t shards, bytes;
   int attempts;
   bool finished; /* results.h5 is there */
+  bool trains;   /* rows are updates */
 };
 int mv_store_progress(const char *run, struct mv_progress *); /* exit code; errors printed */
 

@@ -64,6 +64,9 @@ size_t mv_population_memory(const struct mv_plan *);
 /* Of the estimators, and last of the evaluation: seconds[entry_count + 1] per replicate. */
 double mv_population_calibrate(const struct mv_plan *, double budget, double *seconds);
 
+/* Of one update of an entry, with its share of the evaluations; seconds as above. */
+double mv_update_seconds(const struct mv_job *, int entry, const double *seconds);
+
 /* Blocks of an update: those of its gradient, then those of its evaluation. */
 int64_t mv_population_blocks(const struct mv_job *, int entry, int64_t update);
 int mv_population_width(const struct mv_job *); /* doubles that a block leaves */

@@ -118,6 +118,11 @@ static int analyze(const struct request *r)
   struct mv_results *results = mv_results_open(r->run, &code);
   if (!results)
     return code;
+  if (mv_results_job(results)->train.updates) {
+    fprintf(stderr, "metavar: %s holds learning curves, not samples of gradients; metavar plot draws them\n", r->run);
+    mv_results_close(results);
+    return MV_EXIT_USAGE;
+  }
   code = mv_results_digest(r->results, digest);
   if (code == MV_EXIT_OK)
     code = mv_tables_make(results, &r->options, r->lambda, r->lambdas, r->reference, &tables);

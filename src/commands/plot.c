@@ -1,4 +1,4 @@
-/* plot.c - `metavar plot RUN`: starts the Python script that draws the tables of `metavar analyze`. The interpreter is
+/* plot.c - `metavar plot RUN`: starts the Python script that draws the tables of `metavar analyze`, or learning curves. The interpreter is
  * Debian's if it is there, since that one has Debian's matplotlib; no shell is involved. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -50,7 +50,8 @@ static int run_script(const char *script, const char *table, const char *dir)
 static int plot(const char *table, const char *script, const char *dir)
 {
   if (access(table, R_OK)) {
-    fprintf(stderr, "metavar: cannot read %s: %s; run `metavar analyze` on the run first\n", table, strerror(errno));
+    fprintf(stderr, "metavar: cannot read %s: %s; run `metavar analyze` on the run first, or finish the training\n",
+            table, strerror(errno));
     return MV_EXIT_DATA;
   }
   if (access(script, R_OK)) {
@@ -61,12 +62,26 @@ static int plot(const char *table, const char *script, const char *dir)
   return run_script(script, table, dir);
 }
 
+/* Whether RUN is one of `metavar train`. */
+static bool trains(const char *run)
+{
+  char *resolved = join(run, "resolved.yaml");
+  struct mv_job *job = access(resolved, R_OK) == 0 ? mv_store_job(run) : NULL;
+  bool yes = job && job->train.updates > 0;
+  mv_job_free(job);
+  free(resolved);
+  return yes;
+}
+
 static int run_plot(const struct mv_args *args)
 {
   const char *scripts = getenv("METAVAR_ANALYSIS_DIR"), *wanted = mv_args_value(args, "output");
-  char *dir = wanted ? strdup(wanted) : join(mv_args_at(args, 0), "analysis");
-  char *table = join(mv_args_at(args, 0), "analysis/grid.csv");
-  char *script = join(scripts && *scripts ? scripts : MV_ANALYSIS_DIR, "plot_frontier.py");
+  const char *run = mv_args_at(args, 0);
+  const bool curves = trains(run);
+  char *dir = wanted ? strdup(wanted) : join(run, "analysis");
+  char *table = join(run, curves ? "results.h5" : "analysis/grid.csv");
+  char *script =
+      join(scripts && *scripts ? scripts : MV_ANALYSIS_DIR, curves ? "plot_training.py" : "plot_frontier.py");
   int code = plot(table, script, dir);
   free(dir);
   free(table);
@@ -75,7 +90,7 @@ static int run_plot(const struct mv_args *args)
 }
 
 static const struct mv_option options[] = {
-    {"output", 'o', "DIR", "where frontier.pdf and frontier.png go (default RUN/analysis)"},
+    {"output", 'o', "DIR", "where the figures go (default RUN/analysis)"},
     {0},
 };
 
@@ -84,12 +99,14 @@ const struct mv_command mv_command_plot = {
     .positional = "RUN",
     .least = 1,
     .most = 1,
-    .summary = "draw squared bias against variance, from the tables of analyze",
+    .summary = "draw squared bias against variance, from the tables of analyze; or the curves of a training",
     .doc =
         "Draws RUN/analysis/grid.csv as frontier.pdf and frontier.png and prints their paths: squared bias against log "
         "variance "
-        "of every setting, averaged over the eta points. Needs python3 with matplotlib and numpy. METAVAR_ANALYSIS_DIR "
-        "in the environment names another folder for the script plot_frontier.py.",
+        "of every setting, averaged over the eta points. Of a run of metavar train it draws the learning curves and "
+        "the "
+        "paths of eta (plot_training.py). Needs python3 with matplotlib and numpy. METAVAR_ANALYSIS_DIR "
+        "in the environment names another folder for the scripts.",
     .options = options,
     .run = run_plot,
 };
