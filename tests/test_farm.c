@@ -24,12 +24,13 @@ struct unit {
 struct world {
   struct mv_comm *comm;
   int64_t units, handed, taken; /* to hand out, handed out, done() calls */
+  int64_t window;               /* the next unit waits until fewer than so many are under way; 0: it does not */
   int64_t quit_done, quit_tick; /* give up in this done() call or after so many units; -1: never */
   int64_t microseconds, words;  /* of the longest unit; size of the largest result */
   int *seen;                    /* [units] done() calls of each */
   bool wrong, over;             /* a bad result; work handed out after giving up */
   int64_t computed;             /* on this rank */
-  int silent, heard;            /* calls */
+  int silent, heard, later;     /* calls */
   double asleep;                /* this rank stops itself at its third unit, for so long; 0: never; < 0: for ever */
 };
 
@@ -65,13 +66,17 @@ static enum mv_next next(void *self, void *unit)
 {
   struct world *w = self;
   if (w->handed == w->units) {
-    return false;
+    return MV_NEXT_NONE;
+  }
+  if (w->window && w->handed - w->taken >= w->window) {
+    w->later++;
+    return MV_NEXT_LATER;
   }
   w->over |= (w->quit_done >= 0 && w->taken > w->quit_done) || (w->quit_tick >= 0 && w->handed > w->quit_tick + 1000);
   int64_t id = w->handed++;
   struct unit u = {id, w->microseconds ? (id * 7919) % w->microseconds : 0, w->words ? (id * 104729) % w->words : 0};
   memcpy(unit, &u, sizeof u);
-  return true;
+  return MV_NEXT_UNIT;
 }
 
 static size_t compute(void *self, const void *unit, void **result, size_t *capacity)
@@ -192,7 +197,8 @@ static void trial(struct mv_comm *comm, const char *name, struct world w, bool m
     ok &= w.taken == (w.quit_done >= 0 ? w.quit_done + 1 : w.handed); /* and nothing after a failed done() */
     ok &= complete == !gave_up && (complete ? w.handed == w.units : w.units < 1000 || w.handed < w.units);
     ok &= mv_comm_size(comm) == 1 || master_computes || computed[0] == 0;
-    for (int i = 1; i < mv_comm_size(comm) && w.units >= 100 && !gave_up; i++) {
+    ok &= w.window != 1 || w.later > 0;
+    for (int i = 1; i < mv_comm_size(comm) && w.units >= 100 && !gave_up && !w.window; i++) {
       ok &= computed[i] > 0; /* everybody works */
     }
   }
@@ -261,6 +267,12 @@ int main(int argc, char **argv)
           (struct world){.units = 300, .quit_done = -1, .quit_tick = -1, .microseconds = 5000, .words = 300}, master);
     trial(comm, "large results",
           (struct world){.units = 40, .quit_done = -1, .quit_tick = -1, .words = 900000, .microseconds = 1000}, master);
+    trial(comm, "each unit waits for the one before",
+          (struct world){.units = 300, .window = 1, .quit_done = -1, .quit_tick = -1, .microseconds = 200}, master);
+    trial(comm, "units wait for others",
+          (struct world){.units = 2000, .window = 3, .quit_done = -1, .quit_tick = -1, .microseconds = 200}, master);
+    trial(comm, "done gives up while some wait",
+          (struct world){.units = 1000, .window = 1, .quit_done = 50, .quit_tick = -1, .microseconds = 200}, master);
     trial(comm, "done gives up at once",
           (struct world){.units = 1000, .quit_done = 0, .quit_tick = -1, .microseconds = 1000}, master);
     trial(comm, "done gives up midway",
