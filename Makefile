@@ -126,8 +126,8 @@ test: deps-test
 # About 25 minutes on two cores. SEED=N repeats the random choices of a run that printed it.
 .PHONY: torture
 torture: all
-	@failed=0; for driver in kills diskfull mutants; do \
-	  /usr/bin/python3 tests/torture/$$driver.py --metavar $(BUILD)/metavar $(SEED:%=--seed %) || failed=1; done; exit $$failed
+	@failed=0; for driver in kills.py "kills.py --verb train --kills 100" diskfull.py mutants.py; do \
+	  /usr/bin/python3 tests/torture/$$driver --metavar $(BUILD)/metavar $(SEED:%=--seed %) || failed=1; done; exit $$failed
 
 # The batch scripts against a real SLURM of three nodes, private to the test; needs root.
 SLURM_PACKAGES := $(PACKAGES) slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge iproute2 procps shellcheck

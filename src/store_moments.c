@@ -59,12 +59,13 @@ static bool samples_reduce(const struct mv_results *results, int cell, int64_t f
 
 static bool moments_read(const struct mv_results *results, int cell, int64_t b, struct block *block)
 {
+  int64_t vectors = mv_results_plan(results)->layout[mv_plan_entry(mv_results_plan(results), cell)].vectors;
   return mv_results_read(results, cell, MV_PART_COUNT, -1, b, 1, &block->count) &&
          mv_results_read(results, cell, MV_PART_NONFINITE, -1, b, 1, &block->nonfinite) &&
          mv_results_read(results, cell, MV_PART_MEAN, -1, b, 1, block->mean) &&
          mv_results_read(results, cell, MV_PART_COMOMENT, -1, b, 1, block->comoment) &&
-         mv_results_read(results, cell, MV_PART_LARGEST, -1, b, 1, block->largest) &&
-         mv_results_read(results, cell, MV_PART_LARGEST_ID, -1, b, 1, block->largest_id);
+         (vectors == 0 || (mv_results_read(results, cell, MV_PART_LARGEST, -1, b, 1, block->largest) &&
+                           mv_results_read(results, cell, MV_PART_LARGEST_ID, -1, b, 1, block->largest_id)));
 }
 
 int mv_results_blocks(struct mv_results *results, int cell, void (*visit)(void *self, const struct mv_moments *),

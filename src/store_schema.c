@@ -246,6 +246,8 @@ static void add_moment_scales(struct mv_schema *schema, const struct mv_plan *pl
       row[k] = i;
       col[k] = j;
     }
+  if (layout->vectors == 0) /* no gradient */
+    return;
   mv_label_vectors(layout, plan->job->meta,
                    add_column(schema, e->label, "vector", "vector", layout->vectors, MV_TYPE_STRING, "1",
                               "gradient estimate whose norm is watched"));
@@ -264,6 +266,8 @@ static void add_moments(struct mv_schema *schema, const struct mv_plan *plan, in
   add_axis(add_stream(schema, plan, entry, "comoment", MV_TYPE_DOUBLE, MV_PART_COMOMENT, "1",
                       "sum over the finite samples of the product of two deviations from the mean"),
            "pair", layout->pairs);
+  if (layout->vectors == 0)
+    return;
   struct mv_dataset *largest = add_stream(schema, plan, entry, "largest", MV_TYPE_DOUBLE, MV_PART_LARGEST, "1",
                                           "largest squared norms, descending; -1 where there are fewer samples");
   add_axis(largest, "vector", layout->vectors);
