@@ -96,7 +96,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmetavar.a
 # --- what people call --------------------------------------------------------------------------------------
 PACKAGES := build-essential pkg-config git openmpi-bin libopenmpi-dev libhdf5-dev libgsl-dev libyaml-dev \
             libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev python3 python3-matplotlib
-TEST_PACKAGES := $(PACKAGES) xz-utils procps libcmocka-dev clang clang-format binutils python3-h5py python3-xarray python3-h5netcdf
+TEST_PACKAGES := $(PACKAGES) xz-utils procps faketime libcmocka-dev clang clang-format binutils python3-h5py python3-xarray python3-h5netcdf
 .PHONY: fuzz print-libs deps deps-test tests test demo bench clean help
 # Installs the Debian packages that are missing; says which; does nothing when all are there.
 deps:
@@ -129,6 +129,12 @@ torture: all
 	@failed=0; for driver in kills.py "kills.py --verb train --kills 100" diskfull.py mutants.py; do \
 	  /usr/bin/python3 tests/torture/$$driver --metavar $(BUILD)/metavar $(SEED:%=--seed %) || failed=1; done; exit $$failed
 
+# The whole suite with sanitizers and an MPI run under valgrind; about 20 minutes on two cores.
+.PHONY: test-memory
+test-memory:
+	@tests/deps.sh $(TEST_PACKAGES) valgrind
+	@tests/run.sh sanitized
+
 # The batch scripts against a real SLURM of three nodes, private to the test; needs root.
 SLURM_PACKAGES := $(PACKAGES) slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge iproute2 procps shellcheck
 .PHONY: test-slurm
@@ -149,9 +155,10 @@ help:
 	@echo 'make demo      install what is missing, build, run a reduced study on all cores, analyse, draw'
 	@echo 'make test      install what is missing, build with gcc, clang and sanitizers, run every test'
 	@echo 'make test-slurm  the batch scripts against a private SLURM: limits, signals, preemption, requeueing (root)'
+	@echo 'make test-memory every test with sanitizers, an MPI run under valgrind'
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
-	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader, FUZZ_SECONDS=600'
+	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

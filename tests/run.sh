@@ -1,5 +1,6 @@
 #!/bin/bash
-# run.sh - everything `make test` runs: builds with gcc, clang and sanitizers, CMocka tests, scripts. Ends with "N passed, N failed".
+# run.sh [sanitized] - everything `make test` runs: builds with gcc, clang and sanitizers, CMocka tests, scripts; or everything with
+# sanitizers (`make test-memory`). Ends with "N passed, N failed".
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
@@ -53,14 +54,19 @@ sanitize="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit
 build gcc BUILD=build
 build clang BUILD=build-clang CC=clang
 build sanitizers BUILD=build-san OPT=-O1 "SAN=$sanitize"
+export ASAN_OPTIONS=fast_unwind_on_malloc=0 LSAN_OPTIONS=suppressions=$PWD/tests/memory/lsan.supp:print_suppressions=0
 
-unit build .
-export ASAN_OPTIONS=fast_unwind_on_malloc=0 LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
-unit build-san '^test_(math|stream|conformance|backprop|design|config|config_bad|schedule|sample|store|analysis)$'
-
+if [ "${1:-}" = sanitized ]; then
+  export METAVAR=$PWD/build-san/metavar
+  unit build-san .
+else
+  unit build .
+  unit build-san '^test_(math|stream|conformance|backprop|design|config|config_bad|schedule|sample|store|analysis)$'
+fi
 for s in tests/test_*.sh; do
   script "$s"
 done
+[ "${1:-}" = sanitized ] && METAVAR=$PWD/build/metavar script tests/memory/test_valgrind.sh
 
 echo
 echo "$passed passed, $failed failed"

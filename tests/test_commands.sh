@@ -1,8 +1,7 @@
 #!/bin/bash
 # The verbs from outside: exit codes, where text goes, stop and resume, the same digest from any number of ranks.
-# Usage: tests/test_commands.sh [BUILD]
 set -u
-metavar=${1:-build}/metavar
+metavar=${METAVAR:-build/metavar}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -157,13 +156,16 @@ rm "$dir"/run1/manifest.jsonl
 check "manifest lost: refused" code 65 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set unit=33
 check "says what is missing" grep -q 'run1/manifest.jsonl is missing' "$dir/err"
 
-# Units of a minute and more: the second signal does not wait for their end.
+# Units of a minute and more: the second signal does not wait for their end, unless it comes so soon after the first that it is
+# its echo.
 slow="--set lifetime_length=100000 --set unit=20000 --set estimators.0.replicates=20000 -q"
 for signal in TERM INT; do
   start "$dir/slow$signal" $slow
   kill -$signal $!
-  sleep 0.5
-  check "SIG$signal: units under way go on" kill -0 $!
+  sleep 0.3
+  kill -TERM $!
+  sleep 1.2
+  check "SIG$signal and its echo: units under way go on" kill -0 $!
   kill -TERM $!
   wait $! 2>/dev/null
   check "SIG$signal, then SIGTERM: the end" test $? = 143

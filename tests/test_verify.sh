@@ -71,7 +71,22 @@ check "a line that was never finished does no harm" code 0 "$metavar" verify bad
 damaged
 flip bad/results.h5 "$(/usr/bin/python3 -c 'import h5py; print(h5py.File("run/results.h5")["es/gradient"].id.get_chunk_info(0).byte_offset + 99)')"
 check "a byte of results.h5" code 65 "$metavar" verify bad
-check "is found" fails_in results.h5
+check "is found" fails_in checksums results.h5
+check "the run mends it" code 0 "$metavar" run small.yaml -o bad -q
+check "and says so" says 'writing it again from the shards'
+check "to the same bits" same "$(digest bad)" "$(digest run)"
+for file in job.yaml resolved.yaml; do
+  damaged
+  printf '# \n' >>bad/$file
+  check "a change of $file" code 65 "$metavar" verify bad
+  check "is found" fails_in checksums
+  check "the run mends it" code 0 "$metavar" run small.yaml -o bad -q --set unit=200
+  check "and says so" says "$file: is not what checksums.xxh128 says"
+  check "$file is whole" cmp run/$file bad/$file
+done
+damaged
+rm bad/checksums.xxh128
+check "a run of an earlier version, without checksums" code 0 "$metavar" verify bad
 damaged
 truncate -s 20000 bad/results.h5
 check "results.h5 cut short" code 65 "$metavar" verify bad
@@ -89,6 +104,7 @@ with h5py.File("forged/results.h5", "r+") as to, h5py.File("other/results.h5") a
         to[name][...] = source[name][...]
     to["es/status"][1, 5] = 1
 P
+sed -i '/results.h5/d' forged/checksums.xxh128
 check "forged numbers" code 65 "$metavar" verify forged
 check "are found" fails_in replicates recomputed
 check "replay of a forged sample" code 65 "$metavar" replay forged es 0 3

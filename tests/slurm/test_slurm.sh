@@ -88,9 +88,10 @@ report "sbatch --submit, mpirun, 6 ranks on 3 nodes: same digest" mpirun_job
 report "it ran on three nodes" hosts_of run_mpirun
 report "slurm/metavar.sbatch by hand: same digest" plain_script
 bad_run() { # an error is the answer, not a reason to go on: the directory holds another job
-  j=$(submit "$long" -o run_srun -n 2 -t 5) && within 60 ended "$j" && is "$(field "$j" JobState)" FAILED state && is "$(field "$j" Restarts)" 0 restarts
+  j=$(submit "$long" -o run_srun -n 2 -t 5) && within 60 ended "$j" && is "$(field "$j" JobState)" FAILED state && is "$(field "$j" Restarts)" 0 restarts &&
+    is "$(field "$j" ExitCode)" 78:0 "exit code"
 }
-report "a job that fails is not queued again" bad_run
+report "a job that fails is not queued again, and has metavar's exit code" bad_run
 
 stopped() { # metavar stop ends the job, not one attempt of it
   j=$(submit "$long" -o run_stopped -n 2) && within 40 started run_stopped && "$metavar" stop run_stopped && within 40 ended "$j" && sleep 8 &&

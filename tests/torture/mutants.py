@@ -65,12 +65,12 @@ def tree(folder):
 
 
 def plan(files, count, choice):
-    """(file, change, offset, bytes) of every mutant: a quarter for each kind of file, offsets in equal strata of it, so
+    """(file, change, offset, bytes) of every mutant: a fifth for each kind of file, offsets in equal strata of it, so
     that every region has its share."""
     shards = [name for name in sorted(files) if name.startswith("shards/")]
     mutants = []
-    for kind, names in enumerate([shards, ["manifest.jsonl"], ["resolved.yaml"], ["job.yaml"]]):
-        share = (count + 3 - kind) // 4
+    for kind, names in enumerate([shards, ["manifest.jsonl"], ["resolved.yaml"], ["job.yaml"], ["checksums.xxh128"]]):
+        share = (count + 4 - kind) // 5
         for k in range(share):
             data = files[names[k % len(names)]]
             at = int((k + choice.random()) / share * len(data))
@@ -97,9 +97,11 @@ def one(args, scratch, files, digest, mutant):
     after = tree(run)
     if code == 0 and common.digest_of(out) == digest:
         fate = "completed"
-        told = "ignored" in errors
-        if not told and (name.startswith("shards/") or (name == "manifest.jsonl" and not harmless(files[name], changed))):
+        told = "ignored" in errors or "checksums.xxh128" in errors
+        if not told and name != "checksums.xxh128" and not (name == "manifest.jsonl" and harmless(files[name], changed)):
             faults.append("not told")
+        if name.endswith(".yaml") and after[name] != files[name]:
+            faults.append("not mended")
     elif code in REFUSED and run in errors and after == before:
         fate = "refused"
     else:
