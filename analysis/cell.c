@@ -1,18 +1,22 @@
-/* cell.c - all statistics of one eta point and one entry, setting by setting.
+/* cell.c - all statistics of one eta point and one setting.
  *
- * With gbar, S over n samples of the setting, rbar and V = Var rbar of the reference, d = gbar - rbar, M coordinates:
+ * With gbar, S over n samples of the setting, rbar the mean of the reference, d = gbar - rbar, M coordinates:
  *     variance           tr S, S with divisor n - 1
  *     bias2_plugin       |d|^2
- *     bias2_unbiased     |d|^2 - tr Var gbar - tr V + 2 tr Cov(gbar, rbar);  tr Var gbar = tr S / n
+ *     bias2_unbiased     |d|^2 - tr Var d (vector.c)
  *     v22_bias           |d|^2 / M: the mean over coordinates that Vuorio et al. 2022 draw
- *     cosine             gbar.rbar / (|gbar| |rbar|) = 1 - |gbar / |gbar| - rbar / |rbar||^2 / 2; its error and
- *                        interval are those of a squared distance (bias.c) between unit vectors
+ *     cosine             gbar.rbar / (|gbar| |rbar|) = 1 - |u|^2 / 2, u = gbar / |gbar| - rbar / |rbar|; without its
+ *                        downward bias, error and interval: those of the squared length of u
+ *     relative_error     |d| / |rbar|; interval: percentiles of the ratio of the unbiased squares, resampled together
+ *     bias_j             d_j, interval by Student's t
+ *     sign_error_j       P(sign of g_j is not that of the gradient) = Phi(-z), z = sign(rbar_j) gbar_j / sqrt(S_jj), for
+ *                        normal samples; interval: z +- t se, se from the groups' influences (infinitesimal jackknife,
+ *                        Efron 1982). Where the sign of the reference is not certain, the interval holds both answers.
  *     largest_share      max |g|^2 / sum |g|^2: near 1, one sample makes the variance
- *
- * Where task instances serve several replicates, these are not independent, and the variance of the mean comes from the
- * scatter of the groups, which hold whole task instances.
  */
+#include <gsl/gsl_cdf.h>
 #include <math.h>
+#include <string.h>
 
 #include "metavar/analysis.h"
 #include "metavar/memory.h"
@@ -20,6 +24,8 @@
 const char *const mv_stat_names[MV_STATS] = {
     [MV_STAT_VARIANCE] = "variance",
     [MV_STAT_VARIANCE_SE] = "variance_se",
+    [MV_STAT_VARIANCE_LOW] = "variance_low",
+    [MV_STAT_VARIANCE_HIGH] = "variance_high",
     [MV_STAT_VARIANCE_MEAN] = "variance_mean",
     [MV_STAT_VARIANCE_COST] = "variance_cost",
     [MV_STAT_BIAS2_PLUGIN] = "bias2_plugin",
@@ -31,72 +37,50 @@ const char *const mv_stat_names[MV_STATS] = {
     [MV_STAT_V22_BIAS_UNBIASED] = "v22_bias_unbiased",
     [MV_STAT_V22_BIAS_SE] = "v22_bias_se",
     [MV_STAT_COSINE] = "cosine",
+    [MV_STAT_COSINE_UNBIASED] = "cosine_unbiased",
     [MV_STAT_COSINE_SE] = "cosine_se",
     [MV_STAT_COSINE_LOW] = "cosine_low",
     [MV_STAT_COSINE_HIGH] = "cosine_high",
     [MV_STAT_RELATIVE_ERROR] = "relative_error",
+    [MV_STAT_RELATIVE_ERROR_LOW] = "relative_error_low",
+    [MV_STAT_RELATIVE_ERROR_HIGH] = "relative_error_high",
     [MV_STAT_LARGEST_SHARE] = "largest_share",
 };
 
-/* What one cell needs while its settings pass by. */
-struct bench {
-  const struct mv_analysis *options;
-  int meta, groups; /* groups: independent pieces behind the smaller of entry and reference */
-  int64_t nest, reference_nest;
-  bool compared;
-  struct mv_track own, other;
-  struct mv_total own_total, other_total;
-  struct mv_resamples resamples;
-  double *own_mean, *other_mean, *difference, *variance; /* [resamples][meta] x 3, [resamples] */
-  double *work;                                          /* [3 resamples] */
+const char *const mv_coordinate_names[MV_COORDINATES] = {
+    [MV_AT_MEAN] = "mean",
+    [MV_AT_MEAN_SE] = "mean_se",
+    [MV_AT_VARIANCE] = "variance",
+    [MV_AT_BIAS] = "bias",
+    [MV_AT_BIAS_LOW] = "bias_low",
+    [MV_AT_BIAS_HIGH] = "bias_high",
+    [MV_AT_SIGN_ERROR] = "sign_error",
+    [MV_AT_SIGN_ERROR_LOW] = "sign_error_low",
+    [MV_AT_SIGN_ERROR_HIGH] = "sign_error_high",
 };
 
-static double *reals(int64_t count) { return mv_memory_take((size_t)count, sizeof(double)); }
-
-static void bench_open(struct bench *b, const struct mv_groups *g, const struct mv_groups *reference, uint32_t stream)
+void mv_point_make(struct mv_point *at, const struct mv_panel *p, const struct mv_analysis *options,
+                   const struct mv_term *reference)
 {
-  int64_t size = (int64_t)b->options->resamples * g->meta;
-  b->meta = g->meta;
-  b->compared = reference != NULL;
-  b->own = mv_track_make(g->meta, g->groups);
-  b->own_total.mean = reals(g->meta);
-  b->other_total.mean = reals(g->meta);
-  b->own_mean = reals(size);
-  b->other_mean = reals(size);
-  b->difference = reals(size);
-  b->variance = reals(b->options->resamples);
-  b->work = reals(3 * (int64_t)b->options->resamples);
-  mv_track_fill(&b->own, g, 0);
-  b->groups = mv_track_filled(&b->own);
-  if (b->compared) {
-    b->other = mv_track_align(reference, g->groups, g->width / b->nest * b->reference_nest, b->reference_nest);
-    mv_track_total(&b->other, &b->other_total);
-    if (mv_track_filled(&b->other) < b->groups)
-      b->groups = mv_track_filled(&b->other);
-  }
-  b->resamples = mv_resamples_make(b->options->resamples, &b->own, b->compared ? &b->other : NULL, stream);
-  if (b->compared)
-    mv_resamples_apply(&b->resamples, &b->other, &b->other_total, b->other_mean, NULL);
+  *at = (struct mv_point){.panel = p, .options = options, .compared = reference != NULL};
+  if (!reference)
+    return;
+  mv_vector_make(&at->reference, p, 1, reference);
+  at->length_errors = mv_memory_take((size_t)p->resamples, sizeof *at->length_errors);
+  at->length = mv_vector_product(&at->reference, &at->reference, options->confidence, at->length_errors);
 }
 
-static void bench_close(struct bench *b)
+void mv_point_free(struct mv_point *at)
 {
-  mv_track_free(&b->own);
-  mv_track_free(&b->other);
-  mv_resamples_free(&b->resamples);
-  free(b->own_total.mean);
-  free(b->other_total.mean);
-  free(b->own_mean);
-  free(b->other_mean);
-  free(b->difference);
-  free(b->variance);
-  free(b->work);
+  mv_vector_free(&at->reference);
+  free(at->length_errors);
+  *at = (struct mv_point){0};
 }
 
-/* tr Var of the mean of a track. */
-static double mean_variance(const struct mv_track *t, const struct mv_total *total, int64_t nest)
+/* t quantile: how many standard errors an interval reaches. */
+static double reach(int pieces, double confidence)
 {
-  return nest == 1 ? total->variance / total->count : mv_mean_covariance(t, total, t, total);
+  return pieces > 1 ? gsl_cdf_tdist_Qinv((1 - confidence) / 2, pieces - 1) : NAN;
 }
 
 static double length(const double *x, int meta)
@@ -107,26 +91,55 @@ static double length(const double *x, int meta)
   return sqrt(square);
 }
 
-static void fill_bias(struct bench *b, double *stat)
+static void fill_variance(const struct mv_point *at, int e, int s, const struct mv_setting *setting, double *stat,
+                          double *errors)
 {
-  double d[b->meta];
-  for (int m = 0; m < b->meta; m++)
-    d[m] = b->own_total.mean[m] - b->other_total.mean[m];
-  for (int64_t k = 0; k < (int64_t)b->resamples.count * b->meta; k++)
-    b->difference[k] = b->own_mean[k] - b->other_mean[k];
-  struct mv_distance far =
-      mv_distance_make(b->meta, d, b->resamples.count, b->difference, b->groups, b->options->confidence, b->work);
-  double shared = mv_mean_covariance(&b->own, &b->own_total, &b->other, &b->other_total);
-  stat[MV_STAT_BIAS2_PLUGIN] = far.square;
-  stat[MV_STAT_BIAS2_UNBIASED] = far.square - mean_variance(&b->own, &b->own_total, b->nest) -
-                                 mean_variance(&b->other, &b->other_total, b->reference_nest) + 2 * shared;
-  stat[MV_STAT_BIAS2_SE] = far.se;
-  stat[MV_STAT_BIAS2_LOW] = far.low;
-  stat[MV_STAT_BIAS2_HIGH] = far.high;
-  stat[MV_STAT_V22_BIAS] = far.square / b->meta;
-  stat[MV_STAT_V22_BIAS_UNBIASED] = stat[MV_STAT_BIAS2_UNBIASED] / b->meta;
-  stat[MV_STAT_V22_BIAS_SE] = far.se / b->meta;
-  stat[MV_STAT_RELATIVE_ERROR] = sqrt(far.square) / length(b->other_total.mean, b->meta);
+  const struct mv_sheet *sheet = &at->panel->sheet[e];
+  const int meta = at->panel->meta;
+  struct mv_estimate v = mv_panel_variance(at->panel, e, s, at->options->confidence, errors);
+  double n = sheet->count, norm = length(sheet->mean + (int64_t)s * meta, meta), largest = sheet->groups.largest[s];
+  double squares = v.value * (n - 1) + n * norm * norm;
+  stat[MV_STAT_VARIANCE] = v.value;
+  stat[MV_STAT_VARIANCE_SE] = v.se;
+  stat[MV_STAT_VARIANCE_LOW] = v.low;
+  stat[MV_STAT_VARIANCE_HIGH] = v.high;
+  stat[MV_STAT_VARIANCE_MEAN] = v.value / meta;
+  stat[MV_STAT_VARIANCE_COST] = v.value * (setting->primal + setting->tangent);
+  if (largest >= 0 && squares > 0)
+    stat[MV_STAT_LARGEST_SHARE] = largest / squares;
+}
+
+/* The interval of |d|^2 / |r|^2 becomes that of its root; a reference that may be zero leaves it open above. */
+static void fill_relative_error(const struct mv_point *at, const struct mv_estimate *bias2, const double *errors,
+                                double *stat)
+{
+  const int count = at->panel->resamples;
+  double *ratio = mv_memory_take((size_t)count, sizeof *ratio);
+  struct mv_estimate out = {bias2->value / at->length.value, NAN, NAN, NAN};
+  bool open = !(at->length.low > 0);
+  for (int r = 0; r < count; r++)
+    ratio[r] = (bias2->value + errors[r]) / (at->length.value + at->length_errors[r]) - out.value;
+  mv_estimate_bound(&out, count, ratio, at->options->confidence, true);
+  stat[MV_STAT_RELATIVE_ERROR_LOW] = open ? 0 : sqrt(out.low);
+  stat[MV_STAT_RELATIVE_ERROR_HIGH] = open ? INFINITY : sqrt(out.high);
+  free(ratio);
+}
+
+static void fill_bias(const struct mv_point *at, const struct mv_vector *d, double *stat, double *errors)
+{
+  const int meta = at->panel->meta;
+  double far = length(d->value, meta);
+  struct mv_estimate b = mv_vector_product(d, d, at->options->confidence, errors);
+  stat[MV_STAT_BIAS2_PLUGIN] = far * far;
+  stat[MV_STAT_BIAS2_UNBIASED] = b.value;
+  stat[MV_STAT_BIAS2_SE] = b.se;
+  stat[MV_STAT_BIAS2_LOW] = b.low;
+  stat[MV_STAT_BIAS2_HIGH] = b.high;
+  stat[MV_STAT_V22_BIAS] = far * far / meta;
+  stat[MV_STAT_V22_BIAS_UNBIASED] = b.value / meta;
+  stat[MV_STAT_V22_BIAS_SE] = b.se / meta;
+  stat[MV_STAT_RELATIVE_ERROR] = far / length(at->reference.value, meta);
+  fill_relative_error(at, &b, errors, stat);
 }
 
 static void unit_difference(const double *g, const double *r, int meta, double *out)
@@ -136,90 +149,139 @@ static void unit_difference(const double *g, const double *r, int meta, double *
     out[m] = g[m] / g_length - r[m] / r_length;
 }
 
-static void fill_cosine(struct bench *b, double *stat)
+static void fill_cosine(const struct mv_point *at, int e, int s, int pieces, double *stat, double *errors)
 {
-  double d[b->meta];
-  unit_difference(b->own_total.mean, b->other_total.mean, b->meta, d);
-  for (int64_t i = 0; i < b->resamples.count; i++)
-    unit_difference(b->own_mean + i * b->meta, b->other_mean + i * b->meta, b->meta, b->difference + i * b->meta);
-  struct mv_distance far =
-      mv_distance_make(b->meta, d, b->resamples.count, b->difference, b->groups, b->options->confidence, b->work);
-  stat[MV_STAT_COSINE] = 1 - far.square / 2;
-  stat[MV_STAT_COSINE_SE] = far.se / 2;
-  stat[MV_STAT_COSINE_LOW] = far.high > 4 ? -1 : 1 - far.high / 2;
-  stat[MV_STAT_COSINE_HIGH] = 1 - far.low / 2;
+  const struct mv_panel *p = at->panel;
+  const struct mv_vector *r = &at->reference;
+  const double *mean = p->sheet[e].mean + (int64_t)s * p->meta;
+  const double *error = p->sheet[e].error + (int64_t)s * p->resamples * p->meta;
+  double own[p->meta], other[p->meta];
+  struct mv_vector u;
+  mv_vector_blank(&u, p, pieces);
+  unit_difference(mean, r->value, p->meta, u.value);
+  for (int64_t k = 0; k < p->resamples; k++) {
+    double *out = u.error + k * p->meta;
+    for (int m = 0; m < p->meta; m++) {
+      own[m] = mean[m] + error[k * p->meta + m];
+      other[m] = r->value[m] + r->error[k * p->meta + m];
+    }
+    unit_difference(own, other, p->meta, out);
+    for (int m = 0; m < p->meta; m++)
+      out[m] -= u.value[m];
+  }
+  struct mv_estimate square = mv_vector_product(&u, &u, at->options->confidence, errors);
+  double far = length(u.value, p->meta);
+  for (int k = 0; k < p->resamples; k++)
+    errors[k] *= -0.5;
+  stat[MV_STAT_COSINE] = 1 - far * far / 2;
+  stat[MV_STAT_COSINE_UNBIASED] = 1 - square.value / 2;
+  stat[MV_STAT_COSINE_SE] = square.se / 2;
+  stat[MV_STAT_COSINE_LOW] = square.high > 4 ? -1 : 1 - square.high / 2;
+  stat[MV_STAT_COSINE_HIGH] = 1 - square.low / 2;
+  mv_vector_free(&u);
 }
 
-static void fill_row(struct bench *b, const struct mv_setting *setting, double largest, struct mv_row *row)
+/* Standard error of z_j = gbar_j / sqrt(S_jj) from the influence of each group with weight w: w [(m - gbar) - z (q + (m -
+ * gbar)^2 - S) / (2 sqrt S)] / sqrt S, q the mean square within it. */
+static double z_error(const struct mv_sheet *sheet, int s, int j)
 {
+  const struct mv_groups *g = &sheet->groups;
+  const int64_t at = (int64_t)s * g->meta + j;
+  double mean = sheet->mean[at], variance = sheet->variance[at], root = sqrt(variance), sum = 0;
+  for (int k = 0; k < g->groups; k++) {
+    int64_t record = ((int64_t)s * g->groups + k) * g->meta + j;
+    double n = (double)g->count[k], d = g->mean[record] - mean;
+    if (n == 0)
+      continue;
+    double spread = g->square[record] / n + d * d - variance;
+    double influence = n / sheet->count * (d - mean / variance * spread / 2) / root;
+    sum += influence * influence;
+  }
+  return sheet->filled > 1 ? sqrt(sum * sheet->filled / (sheet->filled - 1)) : NAN;
+}
+
+static void fill_sign_error(const struct mv_point *at, int e, int s, int j, double reference_se, double *out)
+{
+  const struct mv_sheet *sheet = &at->panel->sheet[e];
+  const int meta = at->panel->meta;
+  const int64_t here = (int64_t)s * meta + j;
+  double r = at->reference.value[j], sign = r < 0 ? -1 : 1;
+  double z = sign * sheet->mean[here] / sqrt(sheet->variance[here]);
+  double wide = reach(sheet->filled, at->options->confidence) * z_error(sheet, s, j);
+  double low = gsl_cdf_ugaussian_P(-z - wide), high = gsl_cdf_ugaussian_P(-z + wide);
+  bool uncertain = !(fabs(r) > reach(at->reference.pieces, at->options->confidence) * reference_se);
+  out[MV_AT_SIGN_ERROR * meta + j] = gsl_cdf_ugaussian_P(-z);
+  out[MV_AT_SIGN_ERROR_LOW * meta + j] = uncertain ? fmin(low, 1 - high) : low;
+  out[MV_AT_SIGN_ERROR_HIGH * meta + j] = uncertain ? fmax(high, 1 - low) : high;
+}
+
+/* d NULL: no reference. */
+static void fill_coordinates(const struct mv_point *at, int e, int s, int64_t nest, const struct mv_vector *d,
+                             double *out)
+{
+  const struct mv_panel *p = at->panel;
+  const struct mv_sheet *sheet = &p->sheet[e];
+  const int meta = p->meta;
+  const struct mv_term self = {e, s, 1};
+  double own[meta], error[meta], reference[meta];
+  mv_panel_covariance(p, &self, &self, own);
+  for (int j = 0; j < meta; j++) {
+    double variance = sheet->variance[(int64_t)s * meta + j];
+    out[MV_AT_MEAN * meta + j] = sheet->mean[(int64_t)s * meta + j];
+    out[MV_AT_MEAN_SE * meta + j] = sqrt(nest == 1 ? variance / sheet->count : own[j]);
+    out[MV_AT_VARIANCE * meta + j] = variance;
+  }
+  if (!d)
+    return;
+  mv_vector_covariance(d, d, error);
+  mv_vector_covariance(&at->reference, &at->reference, reference);
+  for (int j = 0; j < meta; j++) {
+    double wide = reach(d->pieces, at->options->confidence) * sqrt(error[j]);
+    out[MV_AT_BIAS * meta + j] = d->value[j];
+    out[MV_AT_BIAS_LOW * meta + j] = d->value[j] - wide;
+    out[MV_AT_BIAS_HIGH * meta + j] = d->value[j] + wide;
+    fill_sign_error(at, e, s, j, sqrt(reference[j]), out);
+  }
+}
+
+void mv_cell_fill(const struct mv_point *at, int e, int s, int64_t nest, const struct mv_setting *setting,
+                  struct mv_row *row, double *coordinates, double *errors)
+{
+  const struct mv_panel *p = at->panel;
+  const struct mv_sheet *sheet = &p->sheet[e];
+  const struct mv_term *r = at->reference.term;
+  double *drawn = mv_memory_take(MV_FIGURES * (size_t)p->resamples, sizeof *drawn);
+  *row = (struct mv_row){.count = (int64_t)sheet->count,
+                         .nonfinite = sheet->groups.nonfinite,
+                         .groups = sheet->filled,
+                         .largest_id = sheet->groups.largest_id[s]};
   for (int k = 0; k < MV_STATS; k++)
     row->stat[k] = NAN;
-  double n = b->own_total.count, variance = b->own_total.variance;
-  double norm = length(b->own_total.mean, b->meta), squares = variance * (n - 1) + n * norm * norm;
-  row->stat[MV_STAT_VARIANCE] = variance;
-  row->stat[MV_STAT_VARIANCE_MEAN] = variance / b->meta;
-  row->stat[MV_STAT_VARIANCE_COST] = variance * (setting->primal + setting->tangent);
-  if (largest >= 0 && squares > 0)
-    row->stat[MV_STAT_LARGEST_SHARE] = largest / squares;
-  mv_resamples_apply(&b->resamples, &b->own, &b->own_total, b->own_mean, b->variance);
-  int own = mv_track_filled(&b->own);
-  row->stat[MV_STAT_VARIANCE_SE] = sqrt(own / (own - 1.0)) * mv_deviation(b->variance, b->resamples.count);
-  if (b->compared) {
-    fill_bias(b, row->stat);
-    fill_cosine(b, row->stat);
+  for (int k = 0; k < MV_COORDINATES * p->meta; k++)
+    coordinates[k] = NAN;
+  for (int k = 0; k < MV_FIGURES * p->resamples; k++)
+    drawn[k] = NAN;
+  bool compared = at->compared && !(r->entry == e && r->setting == s);
+  struct mv_vector d = {0};
+  fill_variance(at, e, s, setting, row->stat, drawn);
+  if (compared) {
+    mv_vector_make(&d, p, 2, (struct mv_term[]){{e, s, 1}, {r->entry, r->setting, -1}});
+    fill_bias(at, &d, row->stat, drawn + MV_FIGURE_BIAS2 * p->resamples);
+    fill_cosine(at, e, s, d.pieces, row->stat, drawn + MV_FIGURE_COSINE * p->resamples);
   }
+  fill_coordinates(at, e, s, nest, compared ? &d : NULL, coordinates);
+  if (errors)
+    memcpy(errors, drawn, MV_FIGURES * (size_t)p->resamples * sizeof *errors);
+  mv_vector_free(&d);
+  free(drawn);
 }
 
-/* Standard error of a mean over dependent samples: from the scatter of the groups, sum w_b^2 (m_b - m)^2 G / (G - 1).
- */
-static double scatter_error(const struct mv_groups *g, int64_t record, int m, double mean, int64_t count)
+struct mv_estimate mv_row_figure(const struct mv_row *row, enum mv_figure figure)
 {
-  double sum = 0;
-  int filled = 0;
-  for (int at = 0; at < g->groups; at++) {
-    double weight = (double)g->count[at] / (double)count, far = g->mean[record + (int64_t)at * g->meta + m] - mean;
-    if (g->count[at] > 0) {
-      sum += weight * weight * far * far;
-      filled++;
-    }
-  }
-  return filled > 1 ? sqrt(sum * filled / (filled - 1)) : NAN;
-}
-
-/* Mean, its standard error, and variance of each coordinate over all groups of a setting. */
-static void fill_coordinates(const struct mv_groups *g, int setting, int64_t nest, double *out)
-{
-  double *mean = out, *error = out + g->meta, *variance = out + 2 * g->meta;
-  int64_t count = 0, record = (int64_t)setting * g->groups * g->meta;
-  for (int m = 0; m < g->meta; m++)
-    mean[m] = variance[m] = 0;
-  for (int at = 0; at < g->groups; at++) {
-    int64_t here = record + (int64_t)at * g->meta;
-    count = mv_merge(g->meta, count, mean, variance, g->count[at], g->mean + here, g->square + here);
-  }
-  for (int m = 0; m < g->meta; m++) {
-    mean[m] = count > 0 ? mean[m] : NAN;
-    variance[m] = count > 1 ? variance[m] / (double)(count - 1) : NAN;
-    error[m] = nest == 1 ? sqrt(variance[m] / (double)count) : scatter_error(g, record, m, mean[m], count);
-  }
-}
-
-void mv_cell_analyze(const struct mv_analysis *options, const struct mv_settings *settings, const struct mv_groups *g,
-                     int64_t nest, const struct mv_groups *reference, int64_t reference_nest, uint32_t stream,
-                     struct mv_row *rows, double *coordinates)
-{
-  struct bench b = {.options = options, .nest = nest, .reference_nest = reference_nest};
-  bench_open(&b, g, reference, stream);
-  for (int s = 0; s < settings->count; s++) {
-    struct mv_row *row = &rows[s];
-    mv_track_fill(&b.own, g, s);
-    mv_track_total(&b.own, &b.own_total);
-    fill_row(&b, &settings->at[s], g->largest[s], row);
-    fill_coordinates(g, s, nest, coordinates + (int64_t)s * MV_COORDINATES * g->meta);
-    row->count = (int64_t)b.own_total.count;
-    row->nonfinite = g->nonfinite;
-    row->groups = mv_track_filled(&b.own);
-    row->largest_id = g->largest_id[s];
-  }
-  bench_close(&b);
+  static const enum mv_stat stat[MV_FIGURES][2] = {
+      [MV_FIGURE_VARIANCE] = {MV_STAT_VARIANCE, MV_STAT_VARIANCE_SE},
+      [MV_FIGURE_BIAS2] = {MV_STAT_BIAS2_UNBIASED, MV_STAT_BIAS2_SE},
+      [MV_FIGURE_COSINE] = {MV_STAT_COSINE_UNBIASED, MV_STAT_COSINE_SE},
+  };
+  return (struct mv_estimate){row->stat[stat[figure][0]], row->stat[stat[figure][1]], NAN, NAN};
 }

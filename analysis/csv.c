@@ -1,4 +1,4 @@
-/* csv.c - cells.csv and grid.csv: long format, one row per (cell and) setting, numbers with all their digits, "nan"
+/* csv.c - tables: long format, one row per (cell and) setting, numbers with all their digits, "nan"
  * where undefined. Texts are labels and names of settings, which hold no commas or quotes. */
 #include <inttypes.h>
 #include <math.h>
@@ -37,33 +37,61 @@ static void put_real(void *self, const char *name, double value)
     fprintf(next(self), "%.17g", value);
 }
 
-typedef void write_row(const struct mv_tables *, int entry, int setting, int point, const struct mv_sink *);
+/* Column names and values of rows. */
+struct writer {
+  struct line line;
+  bool header;
+};
 
-static void grid_row(const struct mv_tables *t, int entry, int setting, int point, const struct mv_sink *sink)
+/* The sink for the next line: names first. Returns whether these were names, so that the row is still to come. */
+static bool next_line(struct writer *w, FILE *file, struct mv_sink *sink)
 {
-  (void)point;
-  mv_grid_columns(t, entry, setting, sink);
+  bool names = !w->header;
+  if (w->line.begun)
+    fputc('\n', file);
+  w->line = (struct line){.file = file};
+  w->header = true;
+  *sink = names ? (struct mv_sink){&w->line, name_text, name_whole, name_real}
+                : (struct mv_sink){&w->line, put_text, put_whole, put_real};
+  return names;
 }
 
-static void write_all(FILE *file, const struct mv_tables *t, int points, write_row *write)
+static void end(struct writer *w, FILE *file)
 {
-  struct line line = {.file = file};
-  const struct mv_sink names = {&line, name_text, name_whole, name_real};
-  const struct mv_sink values = {&line, put_text, put_whole, put_real};
-  bool header = false;
-  for (int e = 0; e < t->job->entry_count; e++)
-    for (int s = 0; s < t->entry[e].settings.count; s++)
-      for (int p = 0; p < points; p++) {
-        if (!header) {
-          write(t, e, s, p, &names);
-          fputc('\n', file);
-          header = true;
+  if (w->line.begun)
+    fputc('\n', file);
+}
+
+static void write_settings(FILE *file, const struct mv_tables *t, int points, bool grid)
+{
+  struct writer w = {0};
+  struct mv_sink sink;
+  for (int e = 0; e < t->entries; e++)
+    for (int s = 0; s < t->member[e].settings.count; s++)
+      for (int p = 0; p < points && !t->member[e].settings.at[s].hidden; p++)
+        for (bool again = true; again;) {
+          again = next_line(&w, file, &sink);
+          if (grid)
+            mv_grid_columns(t, e, s, &sink);
+          else
+            mv_cell_columns(t, e, s, p, &sink);
         }
-        line.begun = false;
-        write(t, e, s, p, &values);
-        fputc('\n', file);
-      }
+  end(&w, file);
 }
 
-void mv_cells_write(FILE *file, const struct mv_tables *t) { write_all(file, t, t->job->points, mv_cell_columns); }
-void mv_grid_write(FILE *file, const struct mv_tables *t) { write_all(file, t, 1, grid_row); }
+void mv_cells_write(FILE *file, const struct mv_tables *t) { write_settings(file, t, t->job->points, false); }
+void mv_grid_write(FILE *file, const struct mv_tables *t) { write_settings(file, t, 1, true); }
+
+void mv_table_write(FILE *file, const struct mv_tables *t, enum mv_table_kind kind)
+{
+  const struct mv_table *table = &t->table[kind];
+  struct writer w = {0};
+  struct mv_sink sink;
+  for (int row = 0; row < table->rows; row++)
+    for (int p = table->by_point ? 0 : t->job->points; p <= t->job->points; p++)
+      for (bool again = true; again;) {
+        again = next_line(&w, file, &sink);
+        table->columns(t, table, row, p, &sink);
+      }
+  end(&w, file);
+}

@@ -32,12 +32,13 @@ int64_t mv_merge(int meta, int64_t a_count, double *a_mean, double *a_square, in
   return a_count + b_count;
 }
 
-struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t width)
+struct mv_groups mv_groups_make(int meta, int settings, int groups, const int64_t *end)
 {
-  struct mv_groups g = {
-      .meta = meta, .settings = settings, .groups = (int)((blocks + width - 1) / width), .width = width};
-  size_t records = (size_t)settings * (size_t)g.groups * (size_t)meta;
-  g.count = mv_memory_take((size_t)g.groups, sizeof *g.count);
+  struct mv_groups g = {.meta = meta, .settings = settings, .groups = groups};
+  size_t records = (size_t)settings * (size_t)groups * (size_t)meta;
+  g.end = mv_memory_take((size_t)groups, sizeof *g.end);
+  memcpy(g.end, end, (size_t)groups * sizeof *end);
+  g.count = mv_memory_take((size_t)groups, sizeof *g.count);
   g.mean = mv_memory_take(records, sizeof *g.mean);
   g.square = mv_memory_take(records, sizeof *g.square);
   g.largest = mv_memory_take((size_t)settings, sizeof *g.largest);
@@ -51,6 +52,7 @@ struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t 
 
 void mv_groups_free(struct mv_groups *g)
 {
+  free(g->end);
   free(g->count);
   free(g->mean);
   free(g->square);
@@ -59,15 +61,13 @@ void mv_groups_free(struct mv_groups *g)
   *g = (struct mv_groups){0};
 }
 
-int64_t mv_groups_width(int64_t blocks, int64_t nest)
-{
-  return nest * ((blocks + nest * MV_GROUPS_MAX - 1) / (nest * MV_GROUPS_MAX));
-}
-
 void mv_groups_add(struct mv_groups *g, const struct mv_settings *settings, const struct mv_layout *layout,
                    const struct mv_moments *block)
 {
-  int64_t at = block->block / g->width, count = g->count[at];
+  int64_t at = 0;
+  while (block->block >= g->end[at])
+    at++;
+  int64_t count = g->count[at];
   assert(at < g->groups && settings->count == g->settings);
   double buffer[2 * g->meta], *mean = buffer, *square = buffer + g->meta;
   g->nonfinite += block->nonfinite;

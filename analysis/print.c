@@ -22,28 +22,28 @@ static bool is_shown(const struct mv_layout *layout, const struct mv_setting *s)
   return s->index[axis] == full_discount(&layout->output[s->output].axis[axis]);
 }
 
-static void print_average(FILE *out, const struct mv_average *a, double unit, const char *format)
+static void print_average(FILE *out, const struct mv_estimate *a, double unit, const char *format)
 {
   char text[64] = "-";
-  if (!isnan(a->mean)) {
-    int n = snprintf(text, sizeof text, format, a->mean * unit);
+  if (!isnan(a->value)) {
+    int n = snprintf(text, sizeof text, format, a->value * unit);
     if (!isnan(a->se))
       snprintf(text + n, sizeof text - (size_t)n, " (%.1g)", a->se * unit);
   }
   fprintf(out, "  %18s", text);
 }
 
-static const struct mv_average *find(const struct mv_grid_row *row, enum mv_stat stat)
+static const struct mv_estimate *find(const struct mv_grid_row *row, enum mv_stat stat)
 {
   int k = 0;
   while (mv_averaged[k].stat != stat)
     k++;
-  return &row->average[k];
+  return &row->average[k].here;
 }
 
 static void print_header(FILE *out, const struct mv_tables *t, int e, int o)
 {
-  const struct mv_output *output = &t->plan->layout[e].output[o];
+  const struct mv_output *output = &t->member[e].layout->output[o];
   fprintf(out, "\n%s: %s%s\n", t->job->entries[e].label, output->name,
           output->role == MV_TARGET ? " (estimates another objective's gradient)" : "");
   for (int a = 0; a < output->rank - 1; a++)
@@ -55,9 +55,9 @@ static void print_header(FILE *out, const struct mv_tables *t, int e, int o)
 
 static void print_row(FILE *out, const struct mv_tables *t, int e, int s)
 {
-  const struct mv_setting *setting = &t->entry[e].settings.at[s];
-  const struct mv_output *output = &t->plan->layout[e].output[setting->output];
-  const struct mv_grid_row *row = &t->entry[e].grid[s];
+  const struct mv_setting *setting = &t->member[e].settings.at[s];
+  const struct mv_output *output = &t->member[e].layout->output[setting->output];
+  const struct mv_grid_row *row = &t->member[e].grid[s];
   for (int a = 0; a < output->rank - 1; a++) {
     char text[MV_NAME_MAX + 1];
     mv_axis_text(&output->axis[a], setting->index[a], text, sizeof text);
@@ -82,8 +82,9 @@ static void print_row(FILE *out, const struct mv_tables *t, int e, int s)
 void mv_table_print(FILE *out, const struct mv_tables *t)
 {
   fprintf(out, "%s: averages over %d eta points; (standard error); ", t->job->name, t->job->points);
-  if (t->reference >= 0)
-    fprintf(out, "bias against entry '%s'\n", t->job->entries[t->reference].label);
+  if (t->reference.member >= 0)
+    fprintf(out, "bias against entry '%s'%s\n", mv_member_entry(&t->member[t->reference.member])->label,
+            t->member[t->reference.member].guest ? " of the reference run" : "");
   else
     fprintf(out, "no reference\n");
   fprintf(out, "variance: sum over coordinates. v22_bias: mean over coordinates of squared bias. largest: largest "
@@ -91,11 +92,11 @@ void mv_table_print(FILE *out, const struct mv_tables *t)
                "sum |g|^2 at the worst point\n"
                "shown: all lambda at meta_discount 1, all meta_discount at lambda 1; everything is in grid.csv\n");
   for (int e = 0; e < t->job->entry_count; e++) {
-    const struct mv_settings *settings = &t->entry[e].settings;
+    const struct mv_settings *settings = &t->member[e].settings;
     for (int s = 0; s < settings->count; s++) {
       if (s == 0 || settings->at[s].output != settings->at[s - 1].output)
         print_header(out, t, e, settings->at[s].output);
-      if (is_shown(&t->plan->layout[e], &settings->at[s]))
+      if (!settings->at[s].hidden && is_shown(t->member[e].layout, &settings->at[s]))
         print_row(out, t, e, s);
     }
   }

@@ -91,13 +91,13 @@ static struct mv_setting make_one(const struct mv_layout *layout, int o, int64_t
   return s;
 }
 
-static struct mv_settings make_roles(const struct mv_layout *layout, const double *lambda, int lambdas, bool targets)
+struct mv_settings mv_settings_make(const struct mv_layout *layout, const double *lambda, int lambdas)
 {
   struct mv_settings all = {0};
   for (int o = 0; o < layout->output_count; o++) {
     const struct mv_output *output = &layout->output[o];
     bool component = output->role == MV_COMPONENT;
-    if (!component && !(output->role == MV_GRADIENT && !is_base(layout, o)) && !(output->role == MV_TARGET && targets))
+    if (!component && !(output->role == MV_GRADIENT && !is_base(layout, o)) && output->role != MV_TARGET)
       continue;
     assert(output->rank >= 1);
     int64_t flats = leading_size(output, output->rank - 1);
@@ -109,16 +109,6 @@ static struct mv_settings make_roles(const struct mv_layout *layout, const doubl
         all.at[all.count++] = make_one(layout, o, flat, component ? lambda[l] : NAN);
   }
   return all;
-}
-
-struct mv_settings mv_settings_make(const struct mv_layout *layout, const double *lambda, int lambdas)
-{
-  return make_roles(layout, lambda, lambdas, true);
-}
-
-struct mv_settings mv_settings_reference(const struct mv_layout *layout)
-{
-  return make_roles(layout, (const double[]){1}, 1, false);
 }
 
 void mv_settings_free(struct mv_settings *s)

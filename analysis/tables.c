@@ -1,9 +1,12 @@
-/* tables.c - a whole run: every cell read once, point by point, and the grid averages.
+/* tables.c - a whole run: every eta point read once into a panel, its rows computed on all cores, and averages.
  *
- * At each eta point the reference is read first and kept block by block (one vector and its sums of squares each); then
- * every entry is reduced to its groups, compared and forgotten. Memory is that of one point's groups and of the rows.
+ * Memory is that of one point's groups and draws, of the rows, and of one number per draw and averaged figure; it does
+ * not depend on the number of samples.
  */
+#define _GNU_SOURCE
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "metavar/analysis.h"
@@ -11,183 +14,143 @@
 
 #define FEW_GROUPS 20 /* below this a bootstrap error is a guess */
 
-struct adding {
-  struct mv_groups *groups;
-  const struct mv_settings *settings;
-  const struct mv_layout *layout;
+void mv_warn(struct mv_tables *t, const char *format, ...)
+{
+  va_list arguments;
+  char *text;
+  va_start(arguments, format);
+  if (vasprintf(&text, format, arguments) < 0)
+    abort();
+  va_end(arguments);
+  fprintf(stderr, "metavar: note: %s\n", text);
+  t->warning = mv_memory_grow(t->warning, (size_t)t->warnings + 1, sizeof *t->warning);
+  t->warning[t->warnings++] = text;
+}
+
+static void make_room(struct mv_tables *t)
+{
+  for (int e = 0; e < t->entries; e++) {
+    struct mv_member *m = &t->member[e];
+    size_t settings = (size_t)m->settings.count, rows = (size_t)t->job->points * settings;
+    m->row = mv_memory_take(rows, sizeof *m->row);
+    m->coordinate = mv_memory_take(rows * MV_COORDINATES * (size_t)t->job->meta, sizeof *m->coordinate);
+    m->average = mv_memory_take(settings * MV_FIGURES, sizeof *m->average);
+    m->grid = mv_memory_take(settings, sizeof *m->grid);
+  }
+  mv_board_plan(t, &t->table[MV_BOARD]);
+  mv_sources_plan(t, &t->table[MV_SOURCES]);
+  mv_differences_plan(t, &t->table[MV_DIFFERENCES]);
+}
+
+/* --- one point ------------------------------------------------------------------------------------------------ */
+
+struct passing {
+  struct mv_tables *tables;
+  const struct mv_point *at;
+  int point, member, table;
 };
 
-static void add_block(void *self, const struct mv_moments *block)
+static void cell_task(void *self, int setting)
 {
-  struct adding *a = self;
-  mv_groups_add(a->groups, a->settings, a->layout, block);
-}
-
-static int64_t nest_of(const struct mv_entry *e) { return e->lifetimes_per_task * e->perturbations_per_lifetime; }
-
-static int64_t blocks_of(const struct mv_job *job, const struct mv_entry *e)
-{
-  return (e->replicates + job->block - 1) / job->block;
-}
-
-/* Moments of one cell in groups of `width` blocks. */
-static int read_cell(struct mv_results *results, const struct mv_tables *t, int e, int point,
-                     const struct mv_settings *settings, int64_t width, struct mv_groups *out)
-{
-  *out = mv_groups_make(t->job->meta, settings->count, blocks_of(t->job, &t->job->entries[e]), width);
-  struct adding a = {out, settings, &t->plan->layout[e]};
-  return mv_results_blocks(results, e * t->job->points + point, add_block, &a);
-}
-
-static int find_reference(struct mv_tables *t, const char *label)
-{
-  t->reference = -1;
-  for (int e = 0; e < t->job->entry_count && t->reference < 0; e++) {
-    const struct mv_entry *entry = &t->job->entries[e];
-    if (strcmp(label ? entry->label : entry->estimator->name, label ? label : "reference") == 0)
-      t->reference = e;
+  const struct passing *p = self;
+  struct mv_tables *t = p->tables;
+  struct mv_member *m = &t->member[p->member];
+  const int resamples = t->options.resamples;
+  const int64_t row = (int64_t)p->point * m->settings.count + setting;
+  double *errors = mv_memory_take(MV_FIGURES * (size_t)resamples, sizeof *errors);
+  mv_cell_fill(p->at, p->member, setting, mv_member_nest(m), &m->settings.at[setting], &m->row[row],
+               m->coordinate + row * MV_COORDINATES * t->job->meta, errors);
+  for (int f = 0; f < MV_FIGURES; f++) {
+    struct mv_estimate e = mv_row_figure(&m->row[row], (enum mv_figure)f);
+    mv_average_add(&m->average[setting * MV_FIGURES + f], &e, resamples, errors + (int64_t)f * resamples);
   }
-  if (t->reference >= 0)
-    return MV_EXIT_OK;
-  if (label) {
-    fprintf(stderr, "metavar: --reference: no entry is labelled '%s'; there are:", label);
-    for (int e = 0; e < t->job->entry_count; e++)
-      fprintf(stderr, " %s", t->job->entries[e].label);
-    fprintf(stderr, "\n");
-    return MV_EXIT_USAGE;
+  free(errors);
+}
+
+static void table_task(void *self, int piece)
+{
+  const struct passing *p = self;
+  struct mv_table *table = &p->tables->table[p->table];
+  table->fill(p->tables, table, piece, p->at, p->point);
+}
+
+static void warn_few(struct mv_tables *t, const struct mv_panel *p)
+{
+  for (int e = 0; e < t->entries; e++)
+    if (t->member[e].settings.count && p->sheet[e].filled < FEW_GROUPS)
+      mv_warn(
+          t,
+          "entry '%s' has %d blocks of samples in a cell; errors are rough with less than %d: use a smaller `block` "
+          "or more replicates",
+          t->job->entries[e].label, p->sheet[e].filled, FEW_GROUPS);
+}
+
+static int fill_point(struct mv_tables *t, int point)
+{
+  struct mv_panel panel;
+  struct mv_point at;
+  int code = mv_members_read(t, point, &panel);
+  if (code == MV_EXIT_OK) {
+    const struct mv_term reference = {t->reference.member, t->reference.setting, 1};
+    mv_panel_close(&panel, t->options.resamples, (uint32_t)point);
+    mv_point_make(&at, &panel, &t->options, t->reference.member >= 0 ? &reference : NULL);
+    struct passing pass = {t, &at, point, 0, 0};
+    for (pass.member = 0; pass.member < t->entries; pass.member++)
+      mv_parallel(t->member[pass.member].settings.count, cell_task, &pass);
+    for (pass.table = 0; pass.table < MV_TABLES; pass.table++)
+      mv_parallel(t->table[pass.table].pieces, table_task, &pass);
+    if (point == 0)
+      warn_few(t, &panel);
+    mv_point_free(&at);
   }
-  fprintf(stderr, "metavar: note: the run has no entry of the estimator 'reference', so biases stay undefined; "
-                  "--reference LABEL names another entry\n");
-  return MV_EXIT_OK;
-}
-
-/* The one vector of the reference entry that others are compared with. */
-static int make_reference(const struct mv_tables *t, struct mv_settings *out)
-{
-  *out = (struct mv_settings){0};
-  if (t->reference < 0)
-    return MV_EXIT_OK;
-  *out = mv_settings_reference(&t->plan->layout[t->reference]);
-  if (out->count == 1)
-    return MV_EXIT_OK;
-  fprintf(stderr,
-          "metavar: entry '%s' cannot be the reference: it has %d gradients, not one; take an entry with one value "
-          "along each axis\n",
-          t->job->entries[t->reference].label, out->count);
-  return MV_EXIT_USAGE;
-}
-
-static bool is_same(const struct mv_setting *a, const struct mv_setting *b)
-{
-  return a->first == b->first && a->base == b->base && (a->base < 0 || a->lambda == b->lambda);
-}
-
-static void blank_bias(struct mv_row *row)
-{
-  for (int k = MV_STAT_BIAS2_PLUGIN; k <= MV_STAT_RELATIVE_ERROR; k++)
-    row->stat[k] = NAN;
-}
-
-static int fill_cell(struct mv_results *results, struct mv_tables *t, int e, int point, const struct mv_settings *one,
-                     const struct mv_groups *reference)
-{
-  const struct mv_entry *entry = &t->job->entries[e];
-  struct mv_entry_tables *into = &t->entry[e];
-  struct mv_row *rows = into->row + (int64_t)point * into->settings.count;
-  double *coordinates = into->coordinate + (int64_t)point * into->settings.count * MV_COORDINATES * t->job->meta;
-  struct mv_groups groups;
-  int64_t nest = nest_of(entry), width = mv_groups_width(blocks_of(t->job, entry), nest);
-  int code = read_cell(results, t, e, point, &into->settings, width, &groups);
-  if (code == MV_EXIT_OK)
-    mv_cell_analyze(&t->options, &into->settings, &groups, nest, reference,
-                    reference ? nest_of(&t->job->entries[t->reference]) : 1, (uint32_t)point, rows, coordinates);
-  for (int s = 0; code == MV_EXIT_OK && e == t->reference && s < into->settings.count; s++)
-    if (is_same(&into->settings.at[s], &one->at[0]))
-      blank_bias(&rows[s]);
-  if (point == 0 && groups.groups < FEW_GROUPS)
-    fprintf(stderr,
-            "metavar: note: entry '%s' has %d blocks of samples in a cell; errors are rough with less than %d: use a "
-            "smaller `block` or more replicates\n",
-            entry->label, groups.groups, FEW_GROUPS);
-  mv_groups_free(&groups);
+  mv_panel_free(&panel);
   return code;
 }
 
-static int fill_point(struct mv_results *results, struct mv_tables *t, int point, const struct mv_settings *one)
-{
-  struct mv_groups reference = {0};
-  int code = MV_EXIT_OK;
-  if (t->reference >= 0)
-    code = read_cell(results, t, t->reference, point, one, 1, &reference);
-  for (int e = 0; e < t->job->entry_count && code == MV_EXIT_OK; e++)
-    if (t->entry[e].settings.count)
-      code = fill_cell(results, t, e, point, one, t->reference >= 0 ? &reference : NULL);
-  mv_groups_free(&reference);
-  return code;
-}
+/* --- all points ----------------------------------------------------------------------------------------------- */
 
-static void collect_axes(struct mv_tables *t, const struct mv_layout *layout)
+static void grid_task(void *self, int setting)
 {
-  for (int o = 0; o < layout->output_count; o++) {
-    const struct mv_output *output = &layout->output[o];
-    if (output->role != MV_GRADIENT && output->role != MV_COMPONENT && output->role != MV_TARGET)
-      continue;
-    for (int a = 0; a < output->rank - 1; a++) {
-      int known = 0;
-      while (known < t->axis_count && strcmp(t->axis[known], output->axis[a].name) != 0)
-        known++;
-      if (known == t->axis_count && known < MV_OUTPUTS_MAX * MV_AXES_MAX)
-        t->axis[t->axis_count++] = output->axis[a].name;
-    }
-  }
+  const struct passing *p = self;
+  struct mv_tables *t = p->tables;
+  struct mv_member *m = &t->member[p->member];
+  mv_grid_fill(&m->grid[setting], m->row + setting, t->job->points, m->settings.count, t->job->meta,
+               &m->average[setting * MV_FIGURES], t->options.confidence);
 }
 
 static void average(struct mv_tables *t)
 {
-  double *work = mv_memory_take((size_t)MV_GRID_RESAMPLES * MV_AVERAGED, sizeof *work);
-  for (int e = 0; e < t->job->entry_count; e++) {
-    struct mv_entry_tables *into = &t->entry[e];
-    for (int s = 0; s < into->settings.count; s++)
-      into->grid[s] = mv_grid_average(into->row + s, t->job->points, into->settings.count, t->job->meta,
-                                      t->options.confidence, work);
+  struct passing pass = {.tables = t};
+  for (pass.member = 0; pass.member < t->entries; pass.member++)
+    mv_parallel(t->member[pass.member].settings.count, grid_task, &pass);
+  for (int k = 0; k < MV_TABLES; k++) {
+    mv_table_finish(t, &t->table[k]);
+    if (t->table[k].finish)
+      t->table[k].finish(t, &t->table[k]);
   }
-  free(work);
 }
 
 int mv_tables_make(struct mv_results *results, const struct mv_analysis *options, const double *lambda, int lambdas,
-                   const char *label, struct mv_tables *t)
+                   const char *reference, struct mv_tables *t)
 {
   *t = (struct mv_tables){.job = mv_results_job(results), .plan = mv_results_plan(results), .options = *options};
-  struct mv_settings one = {0};
-  t->entry = mv_memory_take((size_t)t->job->entry_count, sizeof *t->entry);
-  int code = find_reference(t, label);
+  int code = mv_members_make(t, results, lambda, lambdas, reference);
   if (code == MV_EXIT_OK)
-    code = make_reference(t, &one);
-  for (int e = 0; e < t->job->entry_count; e++) {
-    struct mv_entry_tables *into = &t->entry[e];
-    into->settings = mv_settings_make(&t->plan->layout[e], lambda, lambdas);
-    size_t rows = (size_t)t->job->points * (size_t)into->settings.count;
-    into->row = mv_memory_take(rows, sizeof *into->row);
-    into->coordinate = mv_memory_take(rows * MV_COORDINATES * (size_t)t->job->meta, sizeof *into->coordinate);
-    into->grid = mv_memory_take((size_t)into->settings.count, sizeof *into->grid);
-    collect_axes(t, &t->plan->layout[e]);
-  }
+    make_room(t);
   for (int p = 0; p < t->job->points && code == MV_EXIT_OK; p++)
-    code = fill_point(results, t, p, &one);
+    code = fill_point(t, p);
   if (code == MV_EXIT_OK)
     average(t);
-  mv_settings_free(&one);
   return code;
 }
 
 void mv_tables_free(struct mv_tables *t)
 {
-  for (int e = 0; t->entry && e < t->job->entry_count; e++) {
-    mv_settings_free(&t->entry[e].settings);
-    free(t->entry[e].row);
-    free(t->entry[e].coordinate);
-    free(t->entry[e].grid);
-  }
-  free(t->entry);
+  mv_members_free(t);
+  for (int k = 0; k < MV_TABLES; k++)
+    mv_table_free(&t->table[k]);
+  for (int k = 0; k < t->warnings; k++)
+    free(t->warning[k]);
+  free(t->warning);
   *t = (struct mv_tables){0};
 }

@@ -119,9 +119,27 @@ static void test_settings(void **state)
   assert_true(mv_axis_number(&output->axis[axis], last->index[axis]) == 1);
   assert_int_equal(mv_setting_axis(&layout, last, "hessian"), -1);
   mv_settings_free(&s);
-  s = mv_settings_reference(&layout);
-  assert_int_equal(s.count, LENGTHS * DISCOUNTS);
-  mv_settings_free(&s);
+}
+
+/* A panel of one entry in groups of so many blocks. */
+static struct mv_panel make_panel(int settings, int64_t blocks, int64_t each)
+{
+  struct mv_panel p;
+  mv_panel_make(&p, META, 1, &(struct mv_extent){settings, blocks, each, 0});
+  return p;
+}
+
+/* Every row of the panel's only entry, without a reference. */
+static void fill_rows(struct mv_panel *p, int resamples, const struct mv_settings *settings, struct mv_row *row,
+                      double *coordinates)
+{
+  struct mv_point at;
+  mv_panel_close(p, resamples, 0);
+  mv_point_make(&at, p, &(struct mv_analysis){resamples, 0.95}, NULL);
+  for (int s = 0; s < settings->count; s++)
+    mv_cell_fill(&at, 0, s, 1, &settings->at[s], &row[s], coordinates + s * MV_COORDINATES * META, NULL);
+  mv_point_free(&at);
+  mv_panel_free(p);
 }
 
 /* Groups of blocks of unequal size against the samples themselves, for every setting. */
@@ -132,7 +150,7 @@ static void test_combine_and_merge(void **state)
   static double x[N][VALUES];
   struct mv_layout layout = make_layout();
   struct mv_settings settings = mv_settings_make(&layout, (double[]){-0.3, 0, 1}, 3);
-  struct mv_groups groups = mv_groups_make(META, settings.count, (N + BLOCK - 1) / BLOCK, 3);
+  struct mv_panel panel = make_panel(settings.count, (N + BLOCK - 1) / BLOCK, 3);
   gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
   for (int i = 0; i < N; i++)
     for (int k = 0; k < VALUES; k++)
@@ -140,11 +158,11 @@ static void test_combine_and_merge(void **state)
   for (int b = 0; b * BLOCK < N; b++) {
     struct block block;
     make_block(&block, b, b * BLOCK, N - b * BLOCK < BLOCK ? N - b * BLOCK : BLOCK, x + b * BLOCK);
-    mv_groups_add(&groups, &settings, &layout, &block.moments);
+    mv_panel_add(&panel, 0, &settings, &layout, &block.moments);
   }
   struct mv_row row[settings.count];
   double coordinates[settings.count][MV_COORDINATES][META];
-  mv_cell_analyze(&(struct mv_analysis){100, 0.95}, &settings, &groups, 1, NULL, 1, 0, row, &coordinates[0][0][0]);
+  fill_rows(&panel, 100, &settings, row, &coordinates[0][0][0]);
   for (int s = 0; s < settings.count; s++) {
     const struct mv_setting *at = &settings.at[s];
     double trace = 0, largest = 0, squares = 0, mean[META] = {0}, norm[N] = {0};
@@ -180,7 +198,6 @@ static void test_combine_and_merge(void **state)
       assert_true(isnan(row[s].stat[MV_STAT_LARGEST_SHARE]));
     }
   }
-  mv_groups_free(&groups);
   mv_settings_free(&settings);
   gsl_rng_free(rng);
 }
@@ -193,7 +210,7 @@ static void test_heavy_tail(void **state)
   static double x[N][VALUES];
   struct mv_layout layout = make_layout();
   struct mv_settings settings = mv_settings_make(&layout, (double[]){1}, 1);
-  struct mv_groups groups = mv_groups_make(META, settings.count, N / BLOCK, 1);
+  struct mv_panel panel = make_panel(settings.count, N / BLOCK, 1);
   struct mv_row row[settings.count];
   double coordinates[settings.count][MV_COORDINATES][META];
   for (int i = 0; i < N; i++)
@@ -203,15 +220,14 @@ static void test_heavy_tail(void **state)
     struct block block;
     make_block(&block, b, b * BLOCK, BLOCK, x + b * BLOCK);
     block.moments.nonfinite = 2;
-    mv_groups_add(&groups, &settings, &layout, &block.moments);
+    mv_panel_add(&panel, 0, &settings, &layout, &block.moments);
   }
-  mv_cell_analyze(&(struct mv_analysis){200, 0.95}, &settings, &groups, 1, NULL, 1, 0, row, &coordinates[0][0][0]);
+  fill_rows(&panel, 200, &settings, row, &coordinates[0][0][0]);
   assert_int_equal(row[0].largest_id, WHO);
   near(row[0].stat[MV_STAT_LARGEST_SHARE], 2 * 4e8 / (2 * 4e8 + 2 * 999),
        1e-12); /* direct + correction: 2e4, else +-1 */
   assert_int_equal(row[0].nonfinite, 2 * N / BLOCK);
   assert_true(row[0].stat[MV_STAT_VARIANCE_SE] > 0.5 * row[0].stat[MV_STAT_VARIANCE]);
-  mv_groups_free(&groups);
   mv_settings_free(&settings);
 }
 
@@ -225,62 +241,41 @@ static void test_merge_far_from_zero(void **state)
   assert_true(square == 5);
 }
 
-/* --- groups that pair
- * --------------------------------------------------------------------------------------------------- */
-
-static void test_align(void **state)
-{
-  (void)state;
-  assert_int_equal(mv_groups_width(100, 1), 1);
-  assert_int_equal(mv_groups_width(1000, 1), 8);
-  assert_int_equal(mv_groups_width(1000, 3), 9);
-  struct mv_groups reference = mv_groups_make(1, 1, 103, 1);
-  for (int b = 0; b < 103; b++) {
-    reference.count[b] = 10;
-    reference.mean[b] = b;
-  }
-  /* The entry has 10 groups of 2 blocks; its other 83 blocks make 10 groups of up to 9. */
-  struct mv_track t = mv_track_align(&reference, 10, 2, 1);
-  double mean, sum = 0;
-  assert_int_equal(t.groups, 20);
-  for (int g = 0; g < 10; g++) {
-    assert_true(t.weight[g] == 20);
-    near(t.mean[g], 2 * g + 0.5, 1e-15);
-  }
-  for (int g = 0; g < t.groups; g++)
-    sum += t.weight[g];
-  assert_true(sum == 1030);
-  struct mv_total total = {.mean = &mean};
-  mv_track_total(&t, &total);
-  near(mean, 51, 1e-14);
-  near(total.variance, 10 * (103.0 * (103.0 * 103 - 1) / 12) / 1029, 1e-13);
-  mv_track_free(&t);
-  mv_groups_free(&reference);
-}
-
 /* Averages over points, their combined error, and an interval that holds them. */
 static void test_grid(void **state)
 {
   (void)state;
+  enum { DRAWS = 5 };
   struct mv_row rows[4][2];
-  double *work = mv_memory_take(MV_GRID_RESAMPLES * MV_AVERAGED, sizeof *work);
+  struct mv_average average[2][MV_FIGURES] = {0};
+  const double errors[DRAWS] = {-2, -1, 0, 1, 2};
   for (int p = 0; p < 4; p++)
     for (int s = 0; s < 2; s++) {
       rows[p][s] = (struct mv_row){.count = 10, .nonfinite = p};
       for (int k = 0; k < MV_STATS; k++)
         rows[p][s].stat[k] = s == 0 ? p + 1 : NAN;
+      for (int f = 0; f < MV_FIGURES; f++) {
+        struct mv_estimate e = mv_row_figure(&rows[p][s], (enum mv_figure)f);
+        mv_average_add(&average[s][f], &e, DRAWS, errors);
+      }
     }
-  struct mv_grid_row row = mv_grid_average(&rows[0][0], 4, 2, 2, 0.95, work);
+  struct mv_grid_row row;
+  mv_grid_fill(&row, &rows[0][0], 4, 2, META, average[0], 0.5);
   assert_int_equal(row.count, 40);
   assert_int_equal(row.nonfinite, 6);
-  near(row.average[0].mean, 2.5, 1e-15);
-  near(row.average[0].se, sqrt(1 + 4 + 9 + 16) / 4, 1e-15);
-  near(row.average[1].se, sqrt(1 + 4 + 9 + 16) / 8, 1e-15);                     /* over M = 2 */
-  assert_true(row.average[0].eta_low == 1.5 && row.average[0].eta_high == 3.5); /* binomial tails of 4 draws from 4 */
+  near(row.average[0].here.value, 2.5, 1e-15);
+  near(row.average[0].here.se, sqrt(1 + 4 + 9 + 16) / 4, 1e-15);
+  near(row.average[1].here.se, sqrt(1 + 4 + 9 + 16) / 8, 1e-15); /* over M = 2 */
+  near(row.average[0].here.low, 1.5, 1e-15);                     /* the quartiles of the errors are -1 and 1 */
+  near(row.average[1].here.high, 3.5 / 2, 1e-15);
+  assert_true(row.average[0].eta_low == 2 &&
+              row.average[0].eta_high == 3); /* quartiles of the mean of 4 draws from 4 */
   assert_true(row.largest_share == 4);
-  row = mv_grid_average(&rows[0][1], 4, 2, 2, 0.95, work);
-  assert_true(isnan(row.average[0].mean) && isnan(row.average[0].eta_low) && isnan(row.largest_share));
-  free(work);
+  mv_grid_fill(&row, &rows[0][1], 4, 2, META, average[1], 0.5);
+  assert_true(isnan(row.average[0].here.value) && isnan(row.average[0].here.low) && isnan(row.average[0].eta_low) &&
+              isnan(row.largest_share));
+  for (int k = 0; k < 2 * MV_FIGURES; k++)
+    mv_average_free(&average[k / MV_FIGURES][k % MV_FIGURES]);
 }
 
 int main(void)
@@ -290,7 +285,6 @@ int main(void)
       cmocka_unit_test(test_combine_and_merge),
       cmocka_unit_test(test_merge_far_from_zero),
       cmocka_unit_test(test_heavy_tail),
-      cmocka_unit_test(test_align),
       cmocka_unit_test(test_grid),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

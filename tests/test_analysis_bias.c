@@ -50,8 +50,33 @@ static struct truth make_truth(double standard_errors, double stretch)
   return t;
 }
 
-static void simulate(gsl_rng *rng, const struct truth *truth, struct mv_groups *g, struct mv_groups *r)
+/* Entry and reference, one block a group. */
+static struct mv_panel make_panel(int small, int large, int nest, int meta)
 {
+  struct mv_panel p;
+  mv_panel_make(&p, meta, 2, (struct mv_extent[]){{1, (int64_t)small * nest, nest, 0}, {1, large, 1, 0}});
+  return p;
+}
+
+/* The entry's row against the reference. */
+static struct mv_row analyze(struct mv_panel *p, int resamples, double confidence, uint32_t stream, int64_t nest)
+{
+  const struct mv_setting one = {.base = -1, .watched = -1};
+  const struct mv_analysis options = {resamples, confidence};
+  double coordinates[MV_COORDINATES * META];
+  struct mv_row row;
+  struct mv_point at;
+  memset(&row, 0, sizeof row);
+  mv_panel_close(p, resamples, stream);
+  mv_point_make(&at, p, &options, &(struct mv_term){1, 0, 1});
+  mv_cell_fill(&at, 0, 0, nest, &one, &row, coordinates, NULL);
+  mv_point_free(&at);
+  return row;
+}
+
+static void simulate(gsl_rng *rng, const struct truth *truth, struct mv_panel *p)
+{
+  struct mv_groups *g = &p->sheet[0].groups, *r = &p->sheet[1].groups;
   for (int at = 0; at < LARGE; at++)
     for (int m = 0; m < META; m++) {
       double root = 1 / sqrt(EACH), u = gsl_ran_gaussian(rng, root);
@@ -123,9 +148,6 @@ static struct theory make_theory(const struct truth *truth)
 static struct study run_study(double standard_errors, double stretch, int trials)
 {
   struct truth truth = make_truth(standard_errors, stretch);
-  struct mv_setting one = {.base = -1, .watched = -1};
-  struct mv_settings settings = {1, META, &one};
-  struct mv_groups g = mv_groups_make(META, 1, SMALL, 1), r = mv_groups_make(META, 1, LARGE, 1);
   gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
   struct study out = {0};
   struct theory theory = make_theory(&truth);
@@ -134,10 +156,11 @@ static struct study run_study(double standard_errors, double stretch, int trials
     x[k] = mv_memory_take((size_t)trials, sizeof **x);
   double a = 1 + truth.bias[0], b = 1 + truth.bias[1], cosine = (a + b) / sqrt(2 * (a * a + b * b));
   for (int i = 0; i < trials; i++) {
-    struct mv_row row;
-    double coordinates[MV_COORDINATES * META], square = truth.distance * truth.distance;
-    simulate(rng, &truth, &g, &r);
-    mv_cell_analyze(&(struct mv_analysis){400, 0.95}, &settings, &g, 1, &r, 1, (uint32_t)i, &row, coordinates);
+    double square = truth.distance * truth.distance;
+    struct mv_panel p = make_panel(SMALL, LARGE, 1, META);
+    simulate(rng, &truth, &p);
+    struct mv_row row = analyze(&p, 400, 0.95, (uint32_t)i, 1);
+    mv_panel_free(&p);
     x[0][i] = row.stat[MV_STAT_BIAS2_UNBIASED];
     x[1][i] = pow(x[0][i] - square, 2);
     x[2][i] = pow(row.stat[MV_STAT_BIAS2_SE], 2);
@@ -155,8 +178,6 @@ static struct study run_study(double standard_errors, double stretch, int trials
     *mean[k] = mean_of(x[k], trials);
     free(x[k]);
   }
-  mv_groups_free(&g);
-  mv_groups_free(&r);
   gsl_rng_free(rng);
   return out;
 }
@@ -202,25 +223,17 @@ static void test_determinism(void **state)
 {
   (void)state;
   struct truth truth = make_truth(1, 2);
-  struct mv_setting one = {.base = -1, .watched = -1};
-  struct mv_settings settings = {1, META, &one};
-  struct mv_groups g = mv_groups_make(META, 1, SMALL, 1), r = mv_groups_make(META, 1, LARGE, 1);
-  gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
   struct mv_row row[3];
-  double coordinates[MV_COORDINATES * META];
-  memset(row, 0, sizeof row);
-  simulate(rng, &truth, &g, &r);
-  for (int k = 0; k < 3; k++)
-    mv_cell_analyze(&(struct mv_analysis){300, 0.9}, &settings, &g, 1, &r, 1, k == 2, &row[k], coordinates);
-  assert_memory_equal(&row[0], &row[1], sizeof row[0]);
+  for (int k = 0; k < 3; k++) {
+    gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+    struct mv_panel p = make_panel(SMALL, LARGE, 1, META);
+    simulate(rng, &truth, &p);
+    row[k] = analyze(&p, 300, 0.9, k == 2, 1);
+    mv_panel_free(&p);
+    gsl_rng_free(rng);
+  }
+  assert_memory_equal(row[0].stat, row[1].stat, sizeof row[0].stat);
   assert_true(row[0].stat[MV_STAT_BIAS2_SE] != row[2].stat[MV_STAT_BIAS2_SE]);
-  int drawn[8];
-  mv_draw_indices(1, 2, 3, 0, 1000, 8, drawn); /* the generator itself stays what it is */
-  const int known[8] = {699, 384, 125, 729, 329, 920, 617, 121};
-  assert_memory_equal(drawn, known, sizeof known);
-  mv_groups_free(&g);
-  mv_groups_free(&r);
-  gsl_rng_free(rng);
 }
 
 /* Task instances that serve 4 replicates each: the replicates of one are alike, so the mean is worse than tr S / n
@@ -229,28 +242,23 @@ static void test_nested(void **state)
 {
   (void)state;
   enum { NEST = 4, GROUPS = 60, TRIALS = 2000 };
-  struct mv_setting one = {.base = -1, .watched = -1};
-  struct mv_settings settings = {1, 1, &one};
   gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
-  double unbiased[TRIALS], mean = 0, coordinates[2];
-  for (int i = 0; i < TRIALS;
-       i++) { /* blocks of one replicate; every fourth block a new instance u; reference u + noise */
-    struct mv_groups g = mv_groups_make(1, 1, GROUPS * NEST, NEST), r = mv_groups_make(1, 1, 2 * GROUPS, 1);
+  double unbiased[TRIALS], mean = 0;
+  for (int i = 0; i < TRIALS; i++) { /* a group of the entry: NEST replicates of an instance u; reference u + noise */
+    struct mv_panel p = make_panel(GROUPS, 2 * GROUPS, NEST, 1);
+    struct mv_groups *g = &p.sheet[0].groups, *r = &p.sheet[1].groups;
     for (int t = 0; t < 2 * GROUPS; t++) {
       double u = gsl_ran_gaussian(rng, 1), zero = 0;
-      r.count[t] = 1;
-      r.mean[t] = 1 + u + gsl_ran_gaussian(rng, 0.5);
+      r->count[t] = 1;
+      r->mean[t] = 1 + u + gsl_ran_gaussian(rng, 0.5);
       for (int k = 0; k < NEST && t < GROUPS; k++) {
         double x = 1 + u + gsl_ran_gaussian(rng, 0.5);
-        g.count[t] = mv_merge(1, g.count[t], g.mean + t, g.square + t, 1, &x, &zero);
+        g->count[t] = mv_merge(1, g->count[t], g->mean + t, g->square + t, 1, &x, &zero);
       }
     }
-    struct mv_row row;
-    mv_cell_analyze(&(struct mv_analysis){100, 0.95}, &settings, &g, NEST, &r, 1, (uint32_t)i, &row, coordinates);
-    unbiased[i] = row.stat[MV_STAT_BIAS2_UNBIASED];
+    unbiased[i] = analyze(&p, 100, 0.95, (uint32_t)i, NEST).stat[MV_STAT_BIAS2_UNBIASED];
     mean += unbiased[i] / TRIALS;
-    mv_groups_free(&g);
-    mv_groups_free(&r);
+    mv_panel_free(&p);
   }
   assert_true(fabs(mean) < 4 * mv_deviation(unbiased, TRIALS) / sqrt(TRIALS));
   gsl_rng_free(rng);

@@ -45,7 +45,7 @@ check "no verb: usage" code 2 "$metavar"
 check "unknown verb" code 2 "$metavar" nonsense
 check "--version" code 0 "$metavar" --version
 check "--version is on stdout" silent
-for verb in run plan status list describe; do
+for verb in run plan status list describe plot report; do
   check "$verb --help" code 0 "$metavar" $verb --help
   check "$verb --help is on stdout" silent
   check "$verb: unknown option" code 2 "$metavar" $verb --nonsense

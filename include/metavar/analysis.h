@@ -1,158 +1,36 @@
-/* analysis.h - offline statistics: from moments in blocks to bias and variance of every setting.
+/* analysis.h - offline statistics: from moments in blocks to bias and variance of every setting, and where bias comes from.
  *
- * settings   what is compared: every gradient vector of an entry, components combined with coefficients
- * groups     the moments of one cell, per setting, in at most MV_GROUPS_MAX groups of neighbouring blocks
- * bootstrap  resampled groups, from a generator of its own with a fixed seed
- * bias       distance of two means with shared random numbers, its error and its interval
- * cell       all statistics of one eta point and one entry
- * grid       averages over the eta points
- * write      cells.csv, grid.csv, summary.json, table on stdout
+ * groups.h   settings: what is compared; groups: moments of one cell
+ * panel.h    one eta point jointly: estimates, draws, combinations of means, averages over points
+ * members    the entries of a run, and those of its reference run
+ * cell       statistics of one eta point and one setting: cells.csv, grid.csv
+ * table      other tables: rows with a few estimates each, of every eta point and averaged: board, sources, differences
+ * tables     a whole run, point by point, on all cores
  *
- * Everything up to `grid` works on plain arrays and knows no files. NaN marks what is undefined; nothing is left out.
+ * NaN marks what is undefined; nothing is left out. The same input gives the same bits on any number of cores.
  */
 #ifndef METAVAR_ANALYSIS_H
 #define METAVAR_ANALYSIS_H
 
 #include <stdio.h>
 
-#include "metavar/store.h"
+#include "metavar/panel.h"
 
-#define MV_GROUPS_MAX     128   /* groups of one entry in one cell */
 #define MV_GRID_RESAMPLES 10000 /* of eta points, as Vuorio et al. 2022 */
 
-/* --- settings --------------------------------------------------------------------------------------------------------
- */
-
-/* One M-vector g = x[base ..] + lambda x[first ..] of a sample x. */
-struct mv_setting {
-  int output;             /* index into the layout */
-  int index[MV_AXES_MAX]; /* along the leading axes of the output */
-  int64_t base, first;    /* positions in a sample; base -1: g = x[first ..] */
-  double lambda;          /* NaN if base is -1 */
-  int64_t watched;        /* the vector of the layout whose largest norms belong to g; -1 none */
-  double primal, tangent; /* cost per replicate; NaN if the layout does not say */
+struct mv_analysis {
+  int resamples;
+  double confidence;
 };
 
-struct mv_settings {
-  int count, meta;
-  struct mv_setting *at;
-};
-
-/* Every setting of an entry: targets, gradients, and components with each coefficient (the fastest axis). A
- * gradient that is the base of a component appears as its coefficient 0. */
-struct mv_settings mv_settings_make(const struct mv_layout *, const double *lambda, int lambdas);
-/* The settings that estimate grad J with coefficient 1: what may serve as reference. */
-struct mv_settings mv_settings_reference(const struct mv_layout *);
-void mv_settings_free(struct mv_settings *);
-
-/* Position of the axis called name among the leading axes of a setting's output; -1 if it has none. */
-int mv_setting_axis(const struct mv_layout *, const struct mv_setting *, const char *name);
-/* Value of an axis at an index, as text ("0.95", "pathwise") and as number (NaN for names). */
-void mv_axis_text(const struct mv_axis *, int index, char *out, size_t size);
-double mv_axis_number(const struct mv_axis *, int index);
-
-/* Mean and diagonal of the co-moment of g, from those of the samples in a block. */
-void mv_setting_combine(const struct mv_setting *, int meta, int64_t moments, const double *mean,
-                        const double *comoment, double *g_mean, double *g_square);
-
-/* --- groups ----------------------------------------------------------------------------------------------------------
- */
-
-/* Merges b into a: counts, means and sums of squared deviations of `meta` coordinates. Returns the joint count. */
-int64_t mv_merge(int meta, int64_t a_count, double *a_mean, double *a_square, int64_t b_count, const double *b_mean,
-                 const double *b_square);
-
-/* Moments of one cell. Group g holds blocks [g * width, (g + 1) * width). */
-struct mv_groups {
-  int meta, settings, groups;
-  int64_t width;
-  int64_t *count;        /* [groups] finite samples */
-  int64_t nonfinite;     /* in all groups */
-  double *mean, *square; /* [settings][groups][meta] */
-  double *largest;       /* [settings] largest squared norm; -1 if not watched */
-  int64_t *largest_id;   /* [settings] its replicate */
-};
-
-struct mv_groups mv_groups_make(int meta, int settings, int64_t blocks, int64_t width);
-void mv_groups_free(struct mv_groups *);
-/* Adds a block; blocks come in order. */
-void mv_groups_add(struct mv_groups *, const struct mv_settings *, const struct mv_layout *, const struct mv_moments *);
-/* Blocks in one group of an entry whose task instances serve `nest` replicates each. Always a multiple of nest, so that
- * groups of any two entries start at the same task instance after the same number of (width / nest) blocks. */
-int64_t mv_groups_width(int64_t blocks, int64_t nest);
-
-/* One mean over groups. Two tracks are paired: what has the same group index shares its random numbers. */
-struct mv_track {
-  int meta, groups;
-  double *weight; /* [groups] finite samples; 0 where this track has none */
-  double *mean;   /* [groups][meta] */
-  double *within; /* [groups] sum of squared deviations from the group's mean, all coordinates */
-};
-
-struct mv_track mv_track_make(int meta, int groups);
-void mv_track_free(struct mv_track *);
-int mv_track_filled(const struct mv_track *); /* groups with samples */
-/* Setting s of a cell. */
-void mv_track_fill(struct mv_track *, const struct mv_groups *, int setting);
-/* The reference, kept block by block, in groups that pair with `groups` groups of `width` blocks each; what it has
- * beyond those in at most as many groups more, after them. `width` and `nest` are the reference's. */
-struct mv_track mv_track_align(const struct mv_groups *reference, int groups, int64_t width, int64_t nest);
-
-/* Merged over groups. */
-struct mv_total {
-  double count;
-  double variance; /* trace of the covariance, unbiased */
-  double *mean;    /* [meta], the caller's */
-};
-void mv_track_total(const struct mv_track *, struct mv_total *);
-
-/* --- bootstrap -------------------------------------------------------------------------------------------------------
- */
-
-/* Resampled groups: times[r][g] is how often resample r drew group g. */
-struct mv_resamples {
-  int count, groups;
-  double *times;
-};
-
-/* Draws from Philox, a function of `stream` alone. Resamples in which a or b (may be NULL) would be empty are drawn
- * again. An empty set (count 0) if a or b has fewer than two groups with samples: then errors are undefined. */
-struct mv_resamples mv_resamples_make(int count, const struct mv_track *a, const struct mv_track *b, uint32_t stream);
-void mv_resamples_free(struct mv_resamples *);
-
-/* Mean [count][meta] and variance [count] (may be NULL) of a track in every resample. */
-void mv_resamples_apply(const struct mv_resamples *, const struct mv_track *, const struct mv_total *, double *mean,
-                        double *variance);
-
-/* Draws `count` indices below n, a function of (purpose, stream, r) alone. */
-void mv_draw_indices(uint32_t purpose, uint32_t stream, uint32_t r, uint32_t attempt, int n, int count, int *out);
-
-double mv_deviation(const double *x, int count); /* standard deviation, n - 1; NaN for less than two */
-
-/* --- bias ------------------------------------------------------------------------------------------------------------
- */
-
-/* tr Cov of the means of two paired tracks, from the scatter of their groups; 0 without common groups, NaN with one. */
-double mv_mean_covariance(const struct mv_track *a, const struct mv_total *at, const struct mv_track *b,
-                          const struct mv_total *bt);
-
-struct mv_distance {
-  double square;    /* |d|^2 */
-  double se;        /* of it, and of it minus its upward bias */
-  double low, high; /* interval of the true squared length */
-};
-
-/* Of d[meta] whose errors are those of draws[count][meta], resampled values of d. `groups`: independent pieces behind
- * them. work: [3 count]. */
-struct mv_distance mv_distance_make(int meta, const double *d, int count, const double *draws, int groups,
-                                    double confidence, double *work);
-
-/* --- cell ------------------------------------------------------------------------------------------------------------
+/* --- cells: cell.c ---------------------------------------------------------------------------------------------------
  */
 
 enum mv_stat {
   MV_STAT_VARIANCE,
   MV_STAT_VARIANCE_SE,
+  MV_STAT_VARIANCE_LOW,
+  MV_STAT_VARIANCE_HIGH,
   MV_STAT_VARIANCE_MEAN,
   MV_STAT_VARIANCE_COST,
   MV_STAT_BIAS2_PLUGIN,
@@ -164,14 +42,32 @@ enum mv_stat {
   MV_STAT_V22_BIAS_UNBIASED,
   MV_STAT_V22_BIAS_SE,
   MV_STAT_COSINE,
+  MV_STAT_COSINE_UNBIASED,
   MV_STAT_COSINE_SE,
   MV_STAT_COSINE_LOW,
   MV_STAT_COSINE_HIGH,
   MV_STAT_RELATIVE_ERROR,
+  MV_STAT_RELATIVE_ERROR_LOW,
+  MV_STAT_RELATIVE_ERROR_HIGH,
   MV_STAT_LARGEST_SHARE,
   MV_STATS
 };
 extern const char *const mv_stat_names[MV_STATS];
+
+/* Numbers of each coordinate. */
+enum mv_coordinate {
+  MV_AT_MEAN,
+  MV_AT_MEAN_SE,
+  MV_AT_VARIANCE,
+  MV_AT_BIAS,
+  MV_AT_BIAS_LOW,
+  MV_AT_BIAS_HIGH,
+  MV_AT_SIGN_ERROR,
+  MV_AT_SIGN_ERROR_LOW,
+  MV_AT_SIGN_ERROR_HIGH,
+  MV_COORDINATES
+};
+extern const char *const mv_coordinate_names[MV_COORDINATES];
 
 /* One cell and setting. */
 struct mv_row {
@@ -180,69 +76,163 @@ struct mv_row {
   double stat[MV_STATS];
 };
 
-struct mv_analysis {
-  int resamples;
-  double confidence;
+/* The figures of a row that are averaged with their draws. */
+enum mv_figure { MV_FIGURE_VARIANCE, MV_FIGURE_BIAS2, MV_FIGURE_COSINE, MV_FIGURES };
+
+/* An eta point, and what all its rows are compared with. */
+struct mv_point {
+  const struct mv_panel *panel;
+  const struct mv_analysis *options;
+  bool compared;
+  struct mv_vector reference;
+  struct mv_estimate length; /* unbiased squared length of the reference */
+  double *length_errors;     /* [resamples] */
 };
+/* reference NULL: none. The panel is closed, and stays. */
+void mv_point_make(struct mv_point *, const struct mv_panel *, const struct mv_analysis *,
+                   const struct mv_term *reference);
+void mv_point_free(struct mv_point *);
 
-#define MV_COORDINATES 3 /* mean, its standard error, variance: of each coordinate */
+/* Fills the row and coordinates[MV_COORDINATES][meta] of a setting of an entry with `nest` replicates per task instance; errors[MV_FIGURES][resamples] (may be NULL) are those
+ * of the figures. The reference's own row has no bias. */
+void mv_cell_fill(const struct mv_point *, int entry, int setting, int64_t nest, const struct mv_setting *,
+                  struct mv_row *, double *coordinates, double *errors);
+/* Value and standard error of a figure in a row. */
+struct mv_estimate mv_row_figure(const struct mv_row *, enum mv_figure);
 
-/* Fills rows[settings] and coordinates[settings][MV_COORDINATES][meta]. reference NULL: no bias. `nest`: replicates
- * per task instance, of the entry and of the reference. */
-void mv_cell_analyze(const struct mv_analysis *, const struct mv_settings *, const struct mv_groups *, int64_t nest,
-                     const struct mv_groups *reference, int64_t reference_nest, uint32_t stream, struct mv_row *rows,
-                     double *coordinates);
-
-/* --- grid ------------------------------------------------------------------------------------------------------------
+/* --- grid: grid.c ----------------------------------------------------------------------------------------------------
  */
 
-/* The statistics that are averaged over eta points, each with the cell's standard error (MV_STATS: none). */
+/* The statistics that are averaged over eta points, and the figure whose error and interval each has. */
 struct mv_averaged {
-  enum mv_stat stat, se;
-  bool se_over_meta; /* divide the error by M */
+  enum mv_stat stat;
+  enum mv_figure figure;
+  bool over_meta; /* divide the figure by M */
 };
-#define MV_AVERAGED 7
+#define MV_AVERAGED 8
 extern const struct mv_averaged mv_averaged[MV_AVERAGED];
 
-struct mv_average {
-  double mean, se, eta_low, eta_high;
-};
 struct mv_grid_row {
   int points;
   int64_t count, nonfinite; /* all points together */
-  struct mv_average average[MV_AVERAGED];
+  struct mv_grid_mean {
+    struct mv_estimate here;  /* mean; error and interval for these points */
+    double eta_low, eta_high; /* for other points */
+  } average[MV_AVERAGED];
   double largest_share; /* the largest of all points; NaN if not watched */
 };
 
-/* rows[p * stride] are the points of one setting. work: [MV_GRID_RESAMPLES * MV_AVERAGED]. */
-struct mv_grid_row mv_grid_average(const struct mv_row *rows, int points, int64_t stride, int meta, double confidence,
-                                   double *work);
+/* rows[p * stride] are the points of one setting, average[MV_FIGURES] its figures, finished here and kept. */
+void mv_grid_fill(struct mv_grid_row *, const struct mv_row *rows, int points, int64_t stride, int meta,
+                  struct mv_average *average, double confidence);
+
+/* --- members: members.c ----------------------------------------------------------------------------------------------
+ */
+
+struct mv_tables;
+
+/* An entry of the run, with its rows; or a guest: an entry of the reference run, which has none. */
+struct mv_member {
+  struct mv_results *results;
+  const struct mv_job *job; /* its own run's */
+  const struct mv_layout *layout;
+  int number; /* of the entry in its job */
+  bool guest;
+  int *point; /* [points] number of the run's eta points in its own run */
+  struct mv_settings settings;
+  struct mv_row *row;         /* [points][settings] */
+  double *coordinate;         /* [points][settings][MV_COORDINATES][meta] */
+  struct mv_average *average; /* [settings][MV_FIGURES]; after mv_tables_make: finished, with errors */
+  struct mv_grid_row *grid;   /* [settings] */
+};
+
+static inline const struct mv_entry *mv_member_entry(const struct mv_member *m) { return &m->job->entries[m->number]; }
+/* Replicates per task instance. */
+static inline int64_t mv_member_nest(const struct mv_member *m)
+{
+  return mv_member_entry(m)->lifetimes_per_task * mv_member_entry(m)->perturbations_per_lifetime;
+}
+struct mv_aim mv_member_aim(const struct mv_member *, int setting);
+bool mv_aim_equal(const struct mv_aim *, const struct mv_aim *); /* the same objective */
+
+/* Opens the run's entries and, if `reference` names another run, those of its entries that serve as references; and
+ * chooses the reference. Exit code; errors printed. */
+int mv_members_make(struct mv_tables *, struct mv_results *, const double *lambda, int lambdas, const char *reference);
+void mv_members_free(struct mv_tables *);
+/* Reads one eta point into a panel, whose entry e is member e. Exit code. */
+int mv_members_read(struct mv_tables *, int point, struct mv_panel *);
+
+/* A setting of a member. Member -1: there is none. */
+struct mv_place {
+  int member, setting;
+};
+/* The unbiased estimate of an objective's gradient: from an entry of the estimator `reference`, guests first, or else
+ * from member `own`. */
+struct mv_place mv_find_aim(const struct mv_tables *, const struct mv_aim *, int own);
+
+/* --- other tables ----------------------------------------------------------------------------------------------------
+ */
+
+#define MV_TABLE_FIGURES 2
+
+struct mv_sink;
+/* Rows with a few figures each, of every eta point and averaged. A piece is a run of rows that are filled together. */
+struct mv_table {
+  const char *file; /* "board.csv" */
+  int rows, figures, pieces;
+  bool cut[MV_TABLE_FIGURES]; /* intervals stop at 0 */
+  bool by_point;              /* whether the points' own rows are written too */
+  void *self;                 /* what the rows are about */
+  int *first;                 /* [pieces + 1] first row of each piece */
+  struct mv_estimate *at;     /* [rows][points + 1][figures]; the last point: averages */
+  double *vector;             /* [rows][points + 1][2][meta]: values, standard errors; NULL if there are none */
+  float *errors;              /* [rows][figures][resamples] sums over points: only their order and spread matter */
+  /* Fills the rows of a piece at a point: mv_table_set for each row and figure. */
+  void (*fill)(const struct mv_tables *, struct mv_table *, int piece, const struct mv_point *, int point);
+  void (*columns)(const struct mv_tables *, const struct mv_table *, int row, int point, const struct mv_sink *);
+  void (*finish)(const struct mv_tables *, struct mv_table *); /* may be NULL; after the averages */
+};
+/* Makes room once rows, figures, pieces and first are known. */
+void mv_table_room(const struct mv_tables *, struct mv_table *, bool vectors);
+void mv_table_free(struct mv_table *);
+struct mv_estimate *mv_table_at(const struct mv_tables *, const struct mv_table *, int row, int point);
+double *mv_table_vector(const struct mv_tables *, const struct mv_table *, int row, int point);
+/* Sets a figure of a row at a point, and adds it to the row's average. */
+void mv_table_set(const struct mv_tables *, struct mv_table *, int row, int point, int figure,
+                  const struct mv_estimate *, const double *errors);
+
+void mv_table_finish(const struct mv_tables *, struct mv_table *);
+
+enum mv_table_kind { MV_BOARD, MV_SOURCES, MV_DIFFERENCES, MV_TABLES };
+void mv_board_plan(const struct mv_tables *, struct mv_table *);
+void mv_sources_plan(const struct mv_tables *, struct mv_table *);
+void mv_differences_plan(const struct mv_tables *, struct mv_table *);
 
 /* --- a whole run, and its files --------------------------------------------------------------------------------------
  */
-
-struct mv_entry_tables {
-  struct mv_settings settings;
-  struct mv_row *row;       /* [points][settings] */
-  double *coordinate;       /* [points][settings][MV_COORDINATES][meta] */
-  struct mv_grid_row *grid; /* [settings] */
-};
 
 struct mv_tables {
   const struct mv_job *job;
   const struct mv_plan *plan;
   struct mv_analysis options;
-  int reference; /* entry; -1 none */
-  struct mv_entry_tables *entry;
+  int entries, members; /* entries: the run's own, which come first */
+  struct mv_member *member;
+  struct mv_results *guest_results; /* of the reference run; NULL if there is none */
+  struct mv_place reference;        /* what biases are measured against */
+  struct mv_table table[MV_TABLES];
   int axis_count; /* names of all leading axes, in order of appearance */
   const char *axis[MV_OUTPUTS_MAX * MV_AXES_MAX];
+  int warnings;
+  char **warning;
 };
 
-/* Reads and computes everything. reference: label, or NULL for the first entry of the estimator called reference, if
- * there is one. Exit code; errors printed. Free the tables in any case. */
+/* Reads and computes everything. reference: LABEL, RUN2 or RUN2:LABEL; NULL: the first entry of the estimator called
+ * reference, if there is one. Exit code; errors printed. Free the tables in any case. */
 int mv_tables_make(struct mv_results *, const struct mv_analysis *, const double *lambda, int lambdas,
                    const char *reference, struct mv_tables *);
 void mv_tables_free(struct mv_tables *);
+/* Says it on stderr, and keeps it for summary.json. */
+void mv_warn(struct mv_tables *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Takes the named columns of one row, in order. */
 struct mv_sink {
@@ -251,12 +241,17 @@ struct mv_sink {
   void (*whole)(void *self, const char *name, int64_t value);
   void (*real)(void *self, const char *name, double value);
 };
+/* Which setting of which member; suffix: of every name. */
+void mv_label_columns(const struct mv_tables *, int member, int setting, const char *suffix, const struct mv_sink *);
+void mv_named_real(const struct mv_sink *, const char *name, const char *suffix, double value);
+void mv_indexed_reals(const struct mv_sink *, const char *name, const double *x, int count); /* name_0, name_1, ... */
 void mv_cell_columns(const struct mv_tables *, int entry, int setting, int point, const struct mv_sink *);
 void mv_grid_columns(const struct mv_tables *, int entry, int setting, const struct mv_sink *);
 
 /* Failures stay in the file's error flag. */
 void mv_cells_write(FILE *, const struct mv_tables *);
 void mv_grid_write(FILE *, const struct mv_tables *);
+void mv_table_write(FILE *, const struct mv_tables *, enum mv_table_kind);
 void mv_summary_write(FILE *, const struct mv_tables *, const char *digest, const double *lambda, int lambdas);
 void mv_table_print(FILE *, const struct mv_tables *);
 

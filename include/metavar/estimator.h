@@ -45,6 +45,14 @@ struct mv_output {
   struct mv_axis axis[MV_AXES_MAX];
 };
 
+/* The objective that a gradient is about: the mean of R_n over a window, smoothed over eta. */
+struct mv_aim {
+  bool unbiased;    /* the gradient's mean is that objective's gradient, exactly */
+  int64_t length;   /* steps of the window; N: the whole lifetime, J itself */
+  int window;       /* how it is placed (enum mv_window); 0 for the whole lifetime */
+  double smoothing; /* sigma of the perturbation N(0, sigma^2 I) that it is averaged over; 0: none */
+};
+
 enum mv_needs { MV_NEEDS_NOTHING = 0, MV_NEEDS_JVP = 1 };
 
 /* One call: up to `lanes` replicates at one eta point. */
@@ -81,6 +89,9 @@ struct mv_estimator {
    * tangent[] in inner steps, over the leading axes (without gamma-like free axes) of output 0; returns the number of
    * those axes. */
   int (*cost)(const void *settings, const struct mv_problem *, double *primal, double *tangent);
+  /* What one M-vector of an output is an estimate of; index: along the output's leading axes; lambda: coefficient of a
+   * component. NULL: nothing is known. */
+  struct mv_aim (*aim)(const void *settings, const struct mv_problem *, int output, const int *index, double lambda);
   /* Lifetimes (indices into mv_coords.lifetime) that one replicate uses. */
   int64_t (*lifetimes)(const void *settings, const struct mv_problem *);
   size_t (*workspace)(const void *settings, const struct mv_problem *); /* arena bytes of one sample() */

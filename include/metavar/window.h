@@ -46,6 +46,13 @@ static inline double mv_window_weight(const struct mv_problem *p, enum mv_window
   return (double)(high - low + 1) / ((double)(last + 1) * (double)length);
 }
 
+/* The objective of a window of this length; with the whole lifetime it is J. */
+static inline struct mv_aim mv_window_aim(const struct mv_problem *p, enum mv_window kind, int64_t length,
+                                          double smoothing, bool unbiased)
+{
+  return (struct mv_aim){unbiased, length, length < p->steps ? (int)kind : 0, smoothing};
+}
+
 /* weight of step n times x; steps outside every window add nothing, whatever x is. */
 static inline num mv_window_share(const struct mv_problem *p, enum mv_window kind, int64_t length, int64_t n, num x)
 {

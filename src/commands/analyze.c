@@ -52,7 +52,7 @@ static int read_options(const struct mv_args *args, struct request *r)
 {
   const char *lambda = mv_args_value(args, "lambda"), *bootstrap = mv_args_value(args, "bootstrap"), *end;
   const char *confidence = mv_args_value(args, "confidence");
-  double resamples = 1000;
+  double resamples = 10000;
   r->run = mv_args_at(args, 0);
   r->reference = mv_args_value(args, "reference");
   r->options = (struct mv_analysis){.confidence = 0.95};
@@ -83,29 +83,42 @@ static void find_paths(struct request *r, const char *dir)
   }
 }
 
+/* What goes to one file. */
+struct output {
+  const char *name;
+  void (*write)(FILE *, const struct mv_tables *);
+};
+
+static void write_board(FILE *file, const struct mv_tables *t) { mv_table_write(file, t, MV_BOARD); }
+static void write_sources(FILE *file, const struct mv_tables *t) { mv_table_write(file, t, MV_SOURCES); }
+static void write_differences(FILE *file, const struct mv_tables *t) { mv_table_write(file, t, MV_DIFFERENCES); }
+
 static int write_files(const struct request *r, const struct mv_tables *t, const char *digest)
 {
-  static const char *const names[] = {"cells.csv", "grid.csv", "summary.json"};
+  static const struct output outputs[] = {{"cells.csv", mv_cells_write},
+                                          {"grid.csv", mv_grid_write},
+                                          {"board.csv", write_board},
+                                          {"sources.csv", write_sources},
+                                          {"differences.csv", write_differences},
+                                          {"summary.json", NULL}};
   if (mkdir(r->dir, 0777) && errno != EEXIST) {
     fprintf(stderr, "metavar: cannot create %s: %s\n", r->dir, strerror(errno));
     return MV_EXIT_CREATE;
   }
-  for (int k = 0; k < 3; k++) {
+  for (size_t k = 0; k < sizeof outputs / sizeof *outputs; k++) {
     struct mv_draft draft;
-    int code = mv_draft_open(&draft, r->dir, names[k]);
+    int code = mv_draft_open(&draft, r->dir, outputs[k].name);
     if (code)
       return code;
-    if (k == 0)
-      mv_cells_write(draft.file, t);
-    else if (k == 1)
-      mv_grid_write(draft.file, t);
+    if (outputs[k].write)
+      outputs[k].write(draft.file, t);
     else
       mv_summary_write(draft.file, t, digest, r->lambda, r->lambdas);
     code = mv_draft_commit(&draft);
     if (code)
       return code;
     fflush(stdout); /* the table first, where both go to one place */
-    fprintf(stderr, "metavar: wrote %s/%s\n", r->dir, names[k]);
+    fprintf(stderr, "metavar: wrote %s/%s\n", r->dir, outputs[k].name);
   }
   return MV_EXIT_OK;
 }
@@ -151,10 +164,12 @@ static int run_analyze(const struct mv_args *args)
 
 static const struct mv_option options[] = {
     {"lambda", 0, "LIST", "coefficients of the sampling correction (default 0,0.2,0.4,0.6,0.8,1)"},
-    {"bootstrap", 0, "N", "resamples of the samples' blocks (default 1000)"},
+    {"bootstrap", 0, "N", "resamples of the samples' blocks (default 10000)"},
     {"confidence", 0, "P", "of all intervals (default 0.95)"},
-    {"reference", 0, "LABEL", "entry that bias is measured against (default: the first of the estimator 'reference')"},
-    {"output", 'o', "DIR", "where cells.csv, grid.csv and summary.json go (default RUN/analysis)"},
+    {"reference", 0, "LABEL|RUN2[:LABEL]",
+     "what bias is measured against: an entry of this run, or of another one (default: the first entry of the "
+     "estimator 'reference')"},
+    {"output", 'o', "DIR", "where the tables go (default RUN/analysis)"},
     {0},
 };
 

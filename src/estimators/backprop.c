@@ -119,6 +119,18 @@ static int cost(const void *settings, const struct mv_problem *p, double *primal
   return 2;
 }
 
+/* Unbiased: the full correction over the whole lifetime, samples held fixed; and `weighted`. */
+static struct mv_aim aim(const void *settings, const struct mv_problem *p, int output, const int *index, double lambda)
+{
+  const struct settings *s = settings;
+  const int64_t length = s->truncation.value[index[0]];
+  bool unbiased = output == 2;
+  if (output == 1)
+    unbiased = length == p->steps && s->hessian.value[index[1]] == MV_PATHWISE &&
+               s->meta_discount.value[index[2]] == 1.0 && lambda == 1.0;
+  return mv_window_aim(p, (enum mv_window)s->window, length, 0.0, unbiased);
+}
+
 static int64_t lifetimes(const void *settings, const struct mv_problem *p)
 {
   (void)p;
@@ -286,6 +298,7 @@ MV_ESTIMATOR(backprop) = {
     .complete = complete,
     .outputs = outputs,
     .cost = cost,
+    .aim = aim,
     .lifetimes = lifetimes,
     .workspace = workspace,
     .work = work,

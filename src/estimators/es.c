@@ -76,6 +76,13 @@ static int cost(const void *settings, const struct mv_problem *p, double *primal
   return 1;
 }
 
+static struct mv_aim aim(const void *settings, const struct mv_problem *p, int output, const int *index, double lambda)
+{
+  (void)output, (void)lambda;
+  const struct settings *s = settings;
+  return mv_window_aim(p, (enum mv_window)s->window, s->truncation.value[index[0]], s->sigma, true);
+}
+
 static int64_t lifetimes(const void *settings, const struct mv_problem *p)
 {
   (void)p;
@@ -171,6 +178,7 @@ MV_ESTIMATOR(es) = {
     .complete = complete,
     .outputs = outputs,
     .cost = cost,
+    .aim = aim,
     .lifetimes = lifetimes,
     .workspace = workspace,
     .work = work,

@@ -58,6 +58,14 @@ static int cost(const void *settings, const struct mv_problem *p, double *primal
   return 1;
 }
 
+/* A difference quotient is the gradient of nothing. */
+static struct mv_aim aim(const void *settings, const struct mv_problem *p, int output, const int *index, double lambda)
+{
+  (void)output, (void)lambda;
+  const struct settings *s = settings;
+  return mv_window_aim(p, (enum mv_window)s->window, s->truncation.value[index[0]], 0.0, false);
+}
+
 static int64_t lifetimes(const void *settings, const struct mv_problem *p)
 {
   (void)settings, (void)p;
@@ -122,6 +130,7 @@ MV_ESTIMATOR(fd) = {
     .complete = complete,
     .outputs = outputs,
     .cost = cost,
+    .aim = aim,
     .lifetimes = lifetimes,
     .workspace = workspace,
     .work = work,

@@ -63,6 +63,14 @@ static int cost(const void *settings, const struct mv_problem *p, double *primal
   return 0;
 }
 
+static struct mv_aim aim(const void *settings, const struct mv_problem *p, int output, const int *index, double lambda)
+{
+  (void)lambda;
+  const struct settings *s = settings;
+  int64_t length = output == 0 ? p->steps : s->truncation.value[index[0]];
+  return mv_window_aim(p, (enum mv_window)s->window, length, s->smoothing, true);
+}
+
 static int64_t lifetimes(const void *settings, const struct mv_problem *p)
 {
   (void)p;
@@ -170,6 +178,7 @@ MV_ESTIMATOR(reference) = {
     .complete = complete,
     .outputs = outputs,
     .cost = cost,
+    .aim = aim,
     .lifetimes = lifetimes,
     .workspace = workspace,
     .work = work,

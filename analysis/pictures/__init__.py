@@ -1,0 +1,10 @@
+"""The pictures: every module of this folder that can draw."""
+
+import importlib
+import pkgutil
+
+
+def names_and_modules():
+    modules = {info.name: importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)}
+    pictures = {name: module for name, module in modules.items() if hasattr(module, "ORDER")}
+    return dict(sorted(pictures.items(), key=lambda item: (item[1].ORDER, item[0])))
