@@ -28,6 +28,14 @@ int mv_draft_open(struct mv_draft *d, const char *dir, const char *name)
   return d->file ? MV_EXIT_OK : give_up(d, "create", errno);
 }
 
+void mv_draft_drop(struct mv_draft *d)
+{
+  fclose(d->file);
+  unlink(d->temporary);
+  free(d->temporary);
+  free(d->final);
+}
+
 int mv_draft_commit(struct mv_draft *d)
 {
   int error = ferror(d->file) ? LOST : 0;

@@ -240,6 +240,12 @@ bool mv_results_compare(const struct mv_results *results, const void *bytes, siz
   return fine;
 }
 
+bool mv_results_output(const struct mv_results *results, int cell, int output, int64_t first, int64_t count,
+                       double *out)
+{
+  return mv_results_read(results, cell, MV_PART_OUTPUT, output, first, count, out);
+}
+
 bool mv_results_sample(const struct mv_results *results, int cell, int64_t replicate, double *values, int8_t *status)
 {
   const struct mv_layout *layout = &mv_results_plan(results)->layout[mv_plan_entry(mv_results_plan(results), cell)];

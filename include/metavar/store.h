@@ -125,6 +125,9 @@ int64_t mv_results_count(const struct mv_results *, int cell);
 /* Compares the bits of a result of mv_worker_compute for this job with those that are stored: the name of the first
  * dataset that differs, or NULL. False: cannot be read, told. */
 bool mv_results_compare(const struct mv_results *, const void *result, size_t size, const char **differs);
+/* Rows [first, first + count) of an output that is stored as doubles, of an entry that stores samples. False: cannot be
+ * read, told. */
+bool mv_results_output(const struct mv_results *, int cell, int output, int64_t first, int64_t count, double *out);
 /* One sample of an entry that stores samples: values[layout.values]. False: cannot be read, told. */
 bool mv_results_sample(const struct mv_results *, int cell, int64_t replicate, double *values, int8_t *status);
 
