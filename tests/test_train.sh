@@ -71,6 +71,32 @@ check "counts updates" says 'updates  *252 of 252'
 check "plan" code 0 "$metavar" plan small.yaml
 check "counts curves" says 'fd  *samples  *4  *84 '
 check "analyze" code 0 "$metavar" analyze adam
+check "pictures" code 0 "$metavar" plot adam
+check "curves and paths" says 'eta_paths.csv'
+checked() { # curves.csv against the file itself
+  /usr/bin/python3 - <<'P'
+import csv
+import numpy as np
+import xarray as xr
+
+for row in csv.DictReader(open("adam/analysis/curves.csv")):
+    data = xr.open_dataset("adam/results.h5", engine="h5netcdf", group=row["entry"])
+    curves = [2 * int(row["start"]) + seed for seed in (0, 1)]
+    at = data.isel(curve=curves, update=int(row["update"]))
+    spread = lambda x: x.std(axis=0, ddof=1) / np.sqrt(2)
+    eta = at.eta.values
+    assert np.allclose([float(row["eta_0"]), float(row["eta_1"])], eta.mean(axis=0), rtol=1e-13)
+    assert np.allclose([float(row["eta_se_0"]), float(row["eta_se_1"])], spread(eta), atol=1e-13)
+    assert np.isclose(float(row["evaluated"]), at.evaluated.values.mean(), rtol=1e-13)
+    assert np.isclose(float(row["evaluated_se"]), spread(at.evaluated.values), rtol=1e-9)
+    assert float(row["spent_primal"]) == float(at.spent_primal) and int(row["update"]) % 4 == 0
+P
+}
+check "curves.csv: means over seeds" checked
+printf 'name: s\nseed: 1\nlifetime_length: 4\ntask: {name: tree_bandit}\neta: {grid: [[0, 1, 2], [0, 1]]}\nestimators: [{name: objective, replicates: 3000, store: moments}]\n' >surface.yaml
+check "a return surface" code 0 "$metavar" run surface.yaml -o surface -q
+check "its table" code 0 "$metavar" analyze surface
+check "paths over it" code 0 "$metavar" plot adam --surface surface --only eta_paths
 check "run does not train" code 78 "$metavar" run small.yaml -o no
 check "train does not measure" code 78 "$metavar" train "$top/jobs/demo.yaml" -o no
 check "nothing was made" test ! -e no
