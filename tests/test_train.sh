@@ -7,7 +7,7 @@ cd "$scratch" || exit 1
 code() { # WANTED COMMAND...
   local wanted=$1 got
   shift
-  timeout 60 "$@" >out 2>err
+  timeout 300 "$@" >out 2>err
   got=$?
   cat err
   [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; cat out; return 1; }
@@ -41,7 +41,7 @@ job 20 2 '[0.5, 1], [1, 0]' 'optimizer: adam' >adam.yaml
 job 20 1 '[0.5, 1]' 'momentum: 0.9' >momentum.yaml
 job 33 3 '[2, 2], [0.5, 1], [1, 0]' '' '  - {name: es, label: wide, sigma: 0.5, replicates: 50}' >large.yaml
 # One curve of a population of 1,000 pairs: its updates are cut into parts.
-sed '/^estimators/,$d; s/updates: .*/updates: 6/' momentum.yaml >es.yaml
+sed '/^estimators/,$d; s/updates: .*/updates: 3/' momentum.yaml >es.yaml
 printf 'estimators:\n  - {name: es, population: 2, lifetimes_per_task: 1000, replicates: 1000}\n' >>es.yaml
 sed -i 's/lifetime_length: 12/lifetime_length: 60/' es.yaml
 
