@@ -1,6 +1,7 @@
 """Learning curves: the objective at unperturbed eta against updates and against inner steps spent, one line of panels per start."""
 
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from .shared import BLACK, BLUE, DOUBLE, GREEN, ORANGE, PINK, RED, SKY, YELLOW, Drawn, LeftOut, below, finite, np, plt
 
@@ -65,6 +66,7 @@ def draw(tables):
     if not drawn:
         raise LeftOut("no objective in these curves is finite")
     axes[-1][0].set_xlabel("updates")
+    axes[-1][1].xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[-1][1].set_xlabel("inner steps spent on gradients (primal + tangent)")
     below(figure, [Line2D([], [], color=colour, lw=1.5, label=entry) for entry, colour in colours.items()], min(len(colours), 5))
     seeds = max(point["seeds"] for point in drawn)
