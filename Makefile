@@ -146,6 +146,22 @@ test-slurm:
 	@METAVAR=$(abspath $(BUILD))/metavar tests/slurm/test_slurm.sh
 $(BUILD)/src/commands/sbatch.o: slurm/metavar.sbatch # is part of the program
 
+# Inner steps per second against the floor of the hardware, for every kernel of this machine; seconds.
+BENCH_KERNELS := $(filter-out shadow,$(VARIANTS))
+define BENCH_RULE
+$(BUILD)/bench/floor_$(1): tests/bench/bench_floor.c $(BUILD)/libmetavar.a Makefile
+	@mkdir -p $$(@D)
+	$(CC) $(COMMON) -Itests $$(FLAGS_$(1)) -DMV_BENCH_KERNEL='"$(1)"' $$< $(BUILD)/libmetavar.a -lcmocka $(LIBS) -o $$@
+endef
+$(foreach v,$(BENCH_KERNELS),$(eval $(call BENCH_RULE,$v)))
+bench-floor: $(BENCH_KERNELS:%=$(BUILD)/bench/floor_%)
+	@for b in $^; do $$b tests/bench/results/floor.csv || exit 1; done
+# 10^7 samples analysed.
+bench-analyze: all
+	@tests/bench/analyze.sh
+.PHONY: bench-floor bench-analyze
+bench: bench-floor bench-analyze
+
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
 print-libs:
@@ -161,6 +177,7 @@ help:
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
+	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples: lines in tests/bench/results/'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -45,6 +45,9 @@ const char *const mv_stat_names[MV_STATS] = {
     [MV_STAT_RELATIVE_ERROR_LOW] = "relative_error_low",
     [MV_STAT_RELATIVE_ERROR_HIGH] = "relative_error_high",
     [MV_STAT_LARGEST_SHARE] = "largest_share",
+    [MV_STAT_HILL_INDEX] = "hill_index",
+    [MV_STAT_HILL_COUNT] = "hill_count",
+    [MV_STAT_TAIL_WARNING] = "tail_warning",
 };
 
 const char *const mv_coordinate_names[MV_COORDINATES] = {
@@ -57,6 +60,7 @@ const char *const mv_coordinate_names[MV_COORDINATES] = {
     [MV_AT_SIGN_ERROR] = "sign_error",
     [MV_AT_SIGN_ERROR_LOW] = "sign_error_low",
     [MV_AT_SIGN_ERROR_HIGH] = "sign_error_high",
+    [MV_AT_MEDIAN_OF_MEANS] = "median_of_means",
 };
 
 void mv_point_make(struct mv_point *at, const struct mv_panel *p, const struct mv_analysis *options,
@@ -105,8 +109,13 @@ static void fill_variance(const struct mv_point *at, int e, int s, const struct 
   stat[MV_STAT_VARIANCE_HIGH] = v.high;
   stat[MV_STAT_VARIANCE_MEAN] = v.value / meta;
   stat[MV_STAT_VARIANCE_COST] = v.value * (setting->primal + setting->tangent);
-  if (largest >= 0 && squares > 0)
+  if (largest >= 0 && squares > 0) {
+    struct mv_hill hill = mv_tail_hill(&sheet->groups.tail[s], n);
     stat[MV_STAT_LARGEST_SHARE] = largest / squares;
+    stat[MV_STAT_HILL_INDEX] = hill.index;
+    stat[MV_STAT_HILL_COUNT] = hill.count;
+    stat[MV_STAT_TAIL_WARNING] = mv_tail_warns(&hill, largest / squares);
+  }
 }
 
 /* The interval of |d|^2 / |r|^2 becomes that of its root; a reference that may be zero leaves it open above. */
@@ -230,6 +239,9 @@ static void fill_coordinates(const struct mv_point *at, int e, int s, int64_t ne
     out[MV_AT_MEAN * meta + j] = sheet->mean[(int64_t)s * meta + j];
     out[MV_AT_MEAN_SE * meta + j] = sqrt(nest == 1 ? variance / sheet->count : own[j]);
     out[MV_AT_VARIANCE * meta + j] = variance;
+    out[MV_AT_MEDIAN_OF_MEANS * meta + j] =
+        mv_median_of_means(sheet->groups.groups, sheet->groups.count,
+                           sheet->groups.mean + (int64_t)s * sheet->groups.groups * meta + j, meta);
   }
   if (!d)
     return;

@@ -2,6 +2,7 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "metavar/analysis.h"
 
@@ -51,6 +52,24 @@ void mv_label_columns(const struct mv_tables *t, int member, int s, const char *
   mv_named_real(sink, "cost_tangent", suffix, setting->tangent);
 }
 
+void mv_setting_name(const struct mv_tables *t, int member, int s, const char *but, char *out, size_t size)
+{
+  const struct mv_member *m = &t->member[member];
+  const struct mv_setting *setting = &m->settings.at[s];
+  const struct mv_output *output = &m->layout->output[setting->output];
+  size_t used = (size_t)snprintf(out, size, "%s", mv_member_entry(m)->label);
+  for (int k = 0; k < output->rank - 1 && used < size; k++) {
+    char value[MV_NAME_MAX + 1];
+    bool idle = setting->lambda == 0 && strcmp(output->axis[k].name, "meta_discount") == 0;
+    if (output->axis[k].length == 1 || idle || strstr(but, output->axis[k].name))
+      continue;
+    mv_axis_text(&output->axis[k], setting->index[k], value, sizeof value);
+    used += (size_t)snprintf(out + used, size - used, " %s=%s", output->axis[k].name, value);
+  }
+  if (used < size && !isnan(setting->lambda) && !strstr(but, "lambda"))
+    snprintf(out + used, size - used, " lambda=%.4g", setting->lambda);
+}
+
 void mv_indexed_reals(const struct mv_sink *sink, const char *name, const double *x, int count)
 {
   for (int k = 0; k < count; k++) {
@@ -94,4 +113,6 @@ void mv_grid_columns(const struct mv_tables *t, int e, int s, const struct mv_si
       mv_named_real(sink, mv_stat_names[mv_averaged[k].stat], suffix[v], value[v]);
   }
   sink->real(sink->self, "largest_share", row->largest_share);
+  sink->real(sink->self, "hill_index", row->hill_index);
+  sink->whole(sink->self, "tail_warnings", row->tail_warnings);
 }

@@ -79,6 +79,19 @@ static void end(struct writer *w, FILE *file)
     fputc('\n', file);
 }
 
+void mv_rows_write(FILE *file, int64_t rows, void (*columns)(const void *self, int64_t row, const struct mv_sink *),
+                   const void *self)
+{
+  struct writer w = {0};
+  struct mv_sink sink;
+  for (int64_t row = 0; row < rows; row++)
+    for (bool again = true; again;) {
+      again = next_line(&w, file, &sink);
+      columns(self, row, &sink);
+    }
+  end(&w, file);
+}
+
 static void write_settings(FILE *file, const struct mv_tables *t, int points, bool grid)
 {
   struct writer w = {0};

@@ -5,7 +5,8 @@
  * stay paired where they overlap, and no entry's size depends on the others. With n_g samples, mean m_g and sum of
  * squares S_g of a group, and c the mean of all groups, so that nothing cancels:
  *     N* = sum c_g n_g,   mean* = c + (sum c_g n_g (m_g - c)) / N*,
- *     trace* = (sum c_g (S_g + n_g |m_g - c|^2) - |sum c_g n_g (m_g - c)|^2 / N*) / (N* - 1).
+ *     trace* = (sum c_g A_g - |sum c_g n_g (m_g - c)|^2 / N*) / (N* - 1),   A_g = S_g + n_g |m_g - c|^2,
+ * and the squared error of the trace is G* / (G* - 1) sum c_g (A_g - n_g trace*)^2 / N*^2, G* = sum c_g.
  * The random size makes up for what resampling G groups takes from the variance: (1 - 1/G)(1 + 1/G + ...). The
  * generator is Philox with a key of its own, counted by (group, draw, stream, attempt): the same run always gives the
  * same intervals.
@@ -56,13 +57,17 @@ static void sum_tile(int groups, const double *x, int resamples, const uint8_t *
   }
 }
 
-/* Column of a group: n (m - c) of coordinate k, or S + n |m - c|^2 at k = meta. */
+/* Columns of a setting: meta + EXTRA. */
+enum { A, B_SQUARED, B_TIMES_N, EXTRA };
+
+/* Of a group: n (m - c) of coordinate k; from k = meta on A = S + n |m - c|^2, B^2 and B n, B = A - n trace. */
 static double column(const struct mv_sheet *sheet, int setting, int g, int k)
 {
   const struct mv_groups *all = &sheet->groups;
   int64_t record = ((int64_t)setting * all->groups + g) * all->meta;
   const double *mean = sheet->mean + (int64_t)setting * all->meta;
-  double n = (double)all->count[g], square = 0;
+  const double *variance = sheet->variance + (int64_t)setting * all->meta;
+  double n = (double)all->count[g], square = 0, trace = 0;
   if (n == 0)
     return 0;
   if (k < all->meta)
@@ -70,24 +75,35 @@ static double column(const struct mv_sheet *sheet, int setting, int g, int k)
   for (int m = 0; m < all->meta; m++) {
     double d = all->mean[record + m] - mean[m];
     square += all->square[record + m] + n * d * d;
+    trace += variance[m];
   }
-  return square;
+  double far = square - n * trace;
+  return k - all->meta == A ? square : k - all->meta == B_SQUARED ? far * far : far * n;
 }
 
-/* Samples in every draw. */
-static void draw_sizes(const struct mv_sheet *sheet, int resamples, const uint8_t *times, int stride, double *size)
+/* Of every draw: samples, sum of squared group sizes, groups. */
+struct size {
+  double count, squares, groups;
+};
+
+static void draw_sizes(const struct mv_sheet *sheet, int resamples, const uint8_t *times, int stride, struct size *size)
 {
   for (int r = 0; r < resamples; r++)
-    for (int g = 0; g < sheet->groups.groups; g++)
-      size[r] += times[(int64_t)r * stride + g] * (double)sheet->groups.count[g];
+    for (int g = 0; g < sheet->groups.groups; g++) {
+      double c = times[(int64_t)r * stride + g], n = (double)sheet->groups.count[g];
+      size[r].count += c * n;
+      size[r].squares += c * n * n;
+      size[r].groups += n > 0 ? c : 0;
+    }
 }
 
-/* A sheet with its columns: meta + 1 for each setting. Tasks are tiles of settings, or of coordinates of one. */
+/* A sheet with its columns. Tasks are tiles of columns. */
 struct drawing {
   struct mv_sheet *sheet;
   int resamples, stride;
   const uint8_t *times;
-  double *size;
+  struct size *size;
+  double *shared; /* [settings][resamples] sums of B n */
   int64_t columns;
 };
 
@@ -102,11 +118,12 @@ static void draw_tile(void *self, int task)
   int count = d->columns - first < TILE ? (int)(d->columns - first) : TILE;
   for (int g = 0; g < groups; g++)
     for (int k = 0; k < count; k++)
-      x[g * TILE + k] = column(sheet, (int)((first + k) / (meta + 1)), g, (int)((first + k) % (meta + 1)));
+      x[g * TILE + k] = column(sheet, (int)((first + k) / (meta + EXTRA)), g, (int)((first + k) % (meta + EXTRA)));
   sum_tile(groups, x, d->resamples, d->times, d->stride, sum);
   for (int k = 0; k < count; k++) {
-    int64_t s = (first + k) / (meta + 1), m = (first + k) % (meta + 1);
-    double *out = m < meta ? sheet->error + s * d->resamples * meta + m : sheet->trace + s * d->resamples;
+    int64_t s = (first + k) / (meta + EXTRA), m = (first + k) % (meta + EXTRA);
+    double *const extra[EXTRA] = {sheet->trace, sheet->noise, d->shared};
+    double *out = m < meta ? sheet->error + s * d->resamples * meta + m : extra[m - meta] + s * d->resamples;
     for (int64_t r = 0; r < d->resamples; r++)
       out[m < meta ? r * meta : r] = sum[r * TILE + k];
   }
@@ -114,33 +131,43 @@ static void draw_tile(void *self, int task)
   free(sum);
 }
 
-/* From sums over groups to the error of the mean and the trace. */
+/* From sums over groups to the error of the mean, the trace, and the squared error of the trace. */
 static void finish_setting(void *self, int setting)
 {
   const struct drawing *d = self;
   struct mv_sheet *sheet = d->sheet;
   const int meta = sheet->groups.meta;
+  const int64_t first = (int64_t)setting * d->resamples;
   const bool known = sheet->filled >= 2;
+  double whole = 0;
+  for (int m = 0; m < meta; m++)
+    whole += sheet->variance[(int64_t)setting * meta + m];
   for (int64_t r = 0; r < d->resamples; r++) {
-    double *error = sheet->error + (setting * (int64_t)d->resamples + r) * meta, n = d->size[r];
-    double *trace = sheet->trace + (int64_t)setting * d->resamples + r;
+    double *error = sheet->error + (first + r) * meta, *trace = &sheet->trace[first + r], n = d->size[r].count;
     for (int m = 0; m < meta; m++) {
       *trace -= error[m] * error[m] / n;
       error[m] = known ? error[m] / n : NAN;
     }
     *trace = known ? *trace / (n - 1) : NAN;
+    double off = *trace - whole, pieces = d->size[r].groups;
+    double far = sheet->noise[first + r] - 2 * off * d->shared[first + r] + off * off * d->size[r].squares;
+    sheet->noise[first + r] = pieces > 1 ? fmax(far, 0) / (n * n) * pieces / (pieces - 1) : NAN;
   }
 }
 
 void mv_sheet_draw(struct mv_sheet *sheet, int resamples, const uint8_t *times, int stride)
 {
   const size_t settings = (size_t)sheet->groups.settings, meta = (size_t)sheet->groups.meta;
-  struct drawing d = {sheet, resamples, stride, times, NULL, (int64_t)(settings * (meta + 1))};
+  struct drawing d = {sheet, resamples, stride, times, NULL, NULL, (int64_t)(settings * (meta + EXTRA))};
   d.size = mv_memory_take((size_t)resamples, sizeof *d.size);
+  d.shared = mv_memory_take(settings * (size_t)resamples, sizeof *d.shared);
   sheet->error = mv_memory_take(settings * (size_t)resamples * meta, sizeof *sheet->error);
   sheet->trace = mv_memory_take(settings * (size_t)resamples, sizeof *sheet->trace);
+  sheet->noise = mv_memory_take(settings * (size_t)resamples, sizeof *sheet->noise);
   draw_sizes(sheet, resamples, times, stride, d.size);
-  mv_parallel((int)((d.columns + TILE - 1) / TILE), draw_tile, &d);
-  mv_parallel((int)settings, finish_setting, &d);
+  mv_parallel((int)((d.columns + TILE - 1) / TILE), (double)d.columns * resamples * sheet->groups.groups, draw_tile,
+              &d);
+  mv_parallel((int)settings, (double)d.columns * resamples, finish_setting, &d);
   free(d.size);
+  free(d.shared);
 }

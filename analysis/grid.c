@@ -55,12 +55,14 @@ void mv_grid_fill(struct mv_grid_row *out, const struct mv_row *rows, int points
 {
   double *draws = mv_memory_take((size_t)MV_GRID_RESAMPLES * MV_AVERAGED, sizeof *draws);
   struct mv_estimate figure[MV_FIGURES];
-  *out = (struct mv_grid_row){.points = points, .largest_share = NAN};
+  *out = (struct mv_grid_row){.points = points, .largest_share = NAN, .hill_index = NAN};
   for (int p = 0; p < points; p++) {
     const struct mv_row *row = &rows[p * stride];
     out->count += row->count;
     out->nonfinite += row->nonfinite;
     out->largest_share = fmax(out->largest_share, row->stat[MV_STAT_LARGEST_SHARE]);
+    out->hill_index = fmin(out->hill_index, row->stat[MV_STAT_HILL_INDEX]);
+    out->tail_warnings += row->stat[MV_STAT_TAIL_WARNING] == 1;
   }
   for (int f = 0; f < MV_FIGURES; f++)
     figure[f] = mv_average_finish(&average[f], confidence, f != MV_FIGURE_COSINE);

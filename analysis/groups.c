@@ -43,9 +43,11 @@ struct mv_groups mv_groups_make(int meta, int settings, int groups, const int64_
   g.square = mv_memory_take(records, sizeof *g.square);
   g.largest = mv_memory_take((size_t)settings, sizeof *g.largest);
   g.largest_id = mv_memory_take((size_t)settings, sizeof *g.largest_id);
+  g.tail = mv_memory_take((size_t)settings, sizeof *g.tail);
   for (int s = 0; s < settings; s++) {
     g.largest[s] = -1;
     g.largest_id[s] = -1;
+    g.tail[s] = mv_tail_make();
   }
   return g;
 }
@@ -58,6 +60,7 @@ void mv_groups_free(struct mv_groups *g)
   free(g->square);
   free(g->largest);
   free(g->largest_id);
+  free(g->tail);
   *g = (struct mv_groups){0};
 }
 
@@ -78,8 +81,12 @@ void mv_groups_add(struct mv_groups *g, const struct mv_settings *settings, cons
     int64_t record = ((int64_t)s * g->groups + at) * g->meta;
     mv_setting_combine(setting, g->meta, layout->moments, block->mean, block->comoment, mean, square);
     mv_merge(g->meta, count, g->mean + record, g->square + record, block->count, mean, square);
-    if (setting->watched >= 0 && block->largest[setting->watched * MV_LARGEST] > g->largest[s]) {
-      g->largest[s] = block->largest[setting->watched * MV_LARGEST];
+    if (setting->watched < 0)
+      continue;
+    const double *largest = block->largest + setting->watched * MV_LARGEST;
+    mv_tail_add(&g->tail[s], largest);
+    if (*largest > g->largest[s]) {
+      g->largest[s] = *largest;
       g->largest_id[s] = block->largest_id[setting->watched * MV_LARGEST];
     }
   }

@@ -288,10 +288,10 @@ int mv_members_read(struct mv_tables *t, int point, struct mv_panel *p)
   int64_t shared = divisor(t->job->block, t->member[t->members - 1].job->block);
   for (int e = 0; e < t->members; e++) {
     const struct mv_member *m = &t->member[e];
-    const struct mv_entry *entry = mv_member_entry(m);
+    const int64_t replicates = mv_results_plan(m->results)->replicates[m->number * m->job->points + m->point[point]];
     const int64_t other = m->guest ? t->job->block : t->member[t->members - 1].job->block;
     extent[e] = (struct mv_extent){.settings = m->settings.count,
-                                   .blocks = (entry->replicates + m->job->block - 1) / m->job->block,
+                                   .blocks = (replicates + m->job->block - 1) / m->job->block,
                                    .width = mv_member_nest(m),
                                    .family = m->job->seed != t->job->seed};
     if (t->guest_results && m->job->seed == t->job->seed)

@@ -87,6 +87,7 @@ void mv_panel_free(struct mv_panel *p)
     free(p->sheet[e].variance);
     free(p->sheet[e].error);
     free(p->sheet[e].trace);
+    free(p->sheet[e].noise);
   }
   free(p->sheet);
   free(p->times);
@@ -156,7 +157,7 @@ void mv_panel_close(struct mv_panel *p, int resamples, uint32_t stream)
     estimate(&p->sheet[e]);
   p->resamples = resamples;
   p->times = mv_memory_take((size_t)resamples * (size_t)p->groups, sizeof *p->times);
-  mv_parallel(resamples, count_draw, &(struct counting){p, stream});
+  mv_parallel(resamples, 10.0 * resamples * p->groups, count_draw, &(struct counting){p, stream});
   for (int e = 0; e < p->entries; e++)
     mv_sheet_draw(&p->sheet[e], resamples, p->times + p->sheet[e].first, p->groups);
 }

@@ -8,6 +8,7 @@
 #include "metavar/panel.h"
 
 #define THREADS_MAX 64
+#define WORTH_IT    1e6 /* steps that take as long as a thread takes to start, many times over */
 
 struct queue {
   atomic_int next;
@@ -24,13 +25,13 @@ static void *serve(void *argument)
   return NULL;
 }
 
-void mv_parallel(int tasks, void (*work)(void *self, int task), void *self)
+void mv_parallel(int tasks, double effort, void (*work)(void *self, int task), void *self)
 {
   struct queue queue = {.tasks = tasks, .work = work, .self = self};
   pthread_t thread[THREADS_MAX];
   cpu_set_t mine;
   int cores = sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : 1, helpers = 0;
-  while (helpers < cores - 1 && helpers < tasks - 1 && helpers < THREADS_MAX &&
+  while (effort > WORTH_IT && helpers < cores - 1 && helpers < tasks - 1 && helpers < THREADS_MAX &&
          pthread_create(&thread[helpers], NULL, serve, &queue) == 0)
     helpers++; /* fewer threads than hoped for do the same work */
   serve(&queue);

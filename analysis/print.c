@@ -73,6 +73,8 @@ static void print_row(FILE *out, const struct mv_tables *t, int e, int s)
     fprintf(out, "  %8s", "-");
   else
     fprintf(out, "  %7.2g%%", 100 * row->largest_share);
+  if (row->tail_warnings)
+    fprintf(out, "  heavy tail at %d of %d points", row->tail_warnings, row->points);
   if (row->nonfinite)
     fprintf(out, "  %lld of %lld samples not finite", (long long)row->nonfinite,
             (long long)(row->nonfinite + row->count));

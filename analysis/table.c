@@ -87,7 +87,7 @@ static void average_task(void *self, int row)
 
 void mv_table_finish(const struct mv_tables *t, struct mv_table *table)
 {
-  mv_parallel(table->rows, average_task, &(struct averaging){t, table});
+  mv_parallel(table->rows, INFINITY, average_task, &(struct averaging){t, table});
   free(table->errors);
   table->errors = NULL;
 }

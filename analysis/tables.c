@@ -64,6 +64,8 @@ static void cell_task(void *self, int setting)
     struct mv_estimate e = mv_row_figure(&m->row[row], (enum mv_figure)f);
     mv_average_add(&m->average[setting * MV_FIGURES + f], &e, resamples, errors + (int64_t)f * resamples);
   }
+  mv_average_add_noise(&m->average[setting * MV_FIGURES + MV_FIGURE_VARIANCE], resamples,
+                       p->at->panel->sheet[p->member].noise + (int64_t)setting * resamples);
   free(errors);
 }
 
@@ -85,6 +87,22 @@ static void warn_few(struct mv_tables *t, const struct mv_panel *p)
           t->job->entries[e].label, p->sheet[e].filled, FEW_GROUPS);
 }
 
+/* Variances that a few samples make. */
+static void warn_tails(struct mv_tables *t)
+{
+  for (int e = 0; e < t->entries; e++) {
+    const struct mv_member *m = &t->member[e];
+    int heavy = 0;
+    for (int s = 0; s < m->settings.count; s++)
+      heavy += !m->settings.at[s].hidden && m->grid[s].tail_warnings > 0;
+    if (heavy)
+      mv_warn(t,
+              "entry '%s': a few samples dominate the variance of %d settings (tail_warning in cells.csv); it and its "
+              "error are rough, and more samples may not help",
+              t->job->entries[e].label, heavy);
+  }
+}
+
 static int fill_point(struct mv_tables *t, int point)
 {
   struct mv_panel panel;
@@ -96,9 +114,9 @@ static int fill_point(struct mv_tables *t, int point)
     mv_point_make(&at, &panel, &t->options, t->reference.member >= 0 ? &reference : NULL);
     struct passing pass = {t, &at, point, 0, 0};
     for (pass.member = 0; pass.member < t->entries; pass.member++)
-      mv_parallel(t->member[pass.member].settings.count, cell_task, &pass);
+      mv_parallel(t->member[pass.member].settings.count, INFINITY, cell_task, &pass);
     for (pass.table = 0; pass.table < MV_TABLES; pass.table++)
-      mv_parallel(t->table[pass.table].pieces, table_task, &pass);
+      mv_parallel(t->table[pass.table].pieces, INFINITY, table_task, &pass);
     if (point == 0)
       warn_few(t, &panel);
     mv_point_free(&at);
@@ -122,7 +140,7 @@ static void average(struct mv_tables *t)
 {
   struct passing pass = {.tables = t};
   for (pass.member = 0; pass.member < t->entries; pass.member++)
-    mv_parallel(t->member[pass.member].settings.count, grid_task, &pass);
+    mv_parallel(t->member[pass.member].settings.count, INFINITY, grid_task, &pass);
   for (int k = 0; k < MV_TABLES; k++) {
     mv_table_finish(t, &t->table[k]);
     if (t->table[k].finish)
@@ -139,8 +157,10 @@ int mv_tables_make(struct mv_results *results, const struct mv_analysis *options
     make_room(t);
   for (int p = 0; p < t->job->points && code == MV_EXIT_OK; p++)
     code = fill_point(t, p);
-  if (code == MV_EXIT_OK)
+  if (code == MV_EXIT_OK) {
     average(t);
+    warn_tails(t);
+  }
   return code;
 }
 

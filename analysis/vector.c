@@ -13,6 +13,10 @@
  * Intervals from inverted tests are tighter at 0, but cover only 75 % when the errors of the coordinates differ tenfold;
  * basic ones, 60 % at 0.
  *
+ * A variance is positive, its errors are skewed, and as large as it is: percentiles cover 91 % where |g|^2 has a skewness
+ * of 7 and there are 400 samples. Its interval is bootstrap-t on the logarithm (Efron & Tibshirani 1993, ch. 12):
+ * log tr S less percentiles of t* = (log tr S* - log tr S) / se*, times se.
+ *
  * Standard error: Var v.w = Var(v.f + w.e) + Var e.f at the true v, w. At the observed ones the first term is too large by
  * 2 Var e.f; hence max(A - B, B) with A = Var*(v.f + w.e), B = Var* e.f.
  */
@@ -228,20 +232,52 @@ struct mv_estimate mv_vector_product(const struct mv_vector *v, const struct mv_
   return out;
 }
 
+void mv_estimate_studentise(struct mv_estimate *e, int count, const double *errors, const double *noise,
+                            double confidence)
+{
+  double *t = mv_memory_take((size_t)count, sizeof *t);
+  const double scale = e->se / e->value;
+  struct mv_estimate log_value = {0, NAN, NAN, NAN};
+  for (int r = 0; r < count; r++) {
+    double value = e->value + errors[r], se = sqrt(noise[r]);
+    t[r] = se > 0 && value > 0 ? -log(value / e->value) / (se / value) * scale : 0;
+  }
+  mv_estimate_bound(&log_value, count, t, confidence, false);
+  e->low = e->value * exp(log_value.low);
+  e->high = e->value * exp(log_value.high);
+  free(t);
+}
+
+/* Squared standard error of tr S, from the scatter of groups about it. */
+static double trace_noise(const struct mv_sheet *sheet, int setting, double trace)
+{
+  const struct mv_groups *g = &sheet->groups;
+  double sum = 0;
+  for (int at = 0; at < g->groups; at++) {
+    const int64_t record = ((int64_t)setting * g->groups + at) * g->meta;
+    double n = (double)g->count[at], far = -n * trace;
+    for (int m = 0; m < g->meta && n > 0; m++)
+      far += g->square[record + m] + n * pow(g->mean[record + m] - sheet->mean[(int64_t)setting * g->meta + m], 2);
+    sum += far * far;
+  }
+  return sheet->filled > 1 ? sum / (sheet->count * sheet->count) * sheet->filled / (sheet->filled - 1) : NAN;
+}
+
 struct mv_estimate mv_panel_variance(const struct mv_panel *p, int entry, int setting, double confidence,
                                      double *errors)
 {
   const struct mv_sheet *sheet = &p->sheet[entry];
-  const double *trace = sheet->trace + (int64_t)setting * p->resamples, wide = mv_widening(sheet->filled, confidence);
-  struct mv_estimate out = {0, mv_deviation(trace, p->resamples), NAN, NAN};
+  const double *trace = sheet->trace + (int64_t)setting * p->resamples;
+  struct mv_estimate out = {0, NAN, NAN, NAN};
   double *drawn = mv_memory_take((size_t)p->resamples, sizeof *drawn);
   for (int m = 0; m < p->meta; m++)
     out.value += sheet->variance[(int64_t)setting * p->meta + m];
+  out.se = sqrt(trace_noise(sheet, setting, out.value));
   for (int r = 0; r < p->resamples; r++)
-    drawn[r] = wide * (trace[r] - out.value);
+    drawn[r] = trace[r] - out.value;
   if (errors)
     memcpy(errors, drawn, (size_t)p->resamples * sizeof *errors);
-  mv_estimate_bound(&out, p->resamples, drawn, confidence, true);
+  mv_estimate_studentise(&out, p->resamples, drawn, sheet->noise + (int64_t)setting * p->resamples, confidence);
   free(drawn);
   return out;
 }
@@ -258,17 +294,31 @@ void mv_average_add(struct mv_average *a, const struct mv_estimate *e, int resam
     a->errors[r] += errors[r];
 }
 
+void mv_average_add_noise(struct mv_average *a, int resamples, const double *noise)
+{
+  if (!a->noise)
+    a->noise = mv_memory_take((size_t)resamples, sizeof *a->noise);
+  for (int r = 0; r < resamples; r++)
+    a->noise[r] += noise[r];
+}
+
 struct mv_estimate mv_average_finish(struct mv_average *a, double confidence, bool cut)
 {
   struct mv_estimate out = {a->sum / a->points, sqrt(a->square) / a->points, NAN, NAN};
   for (int r = 0; r < a->resamples; r++)
     a->errors[r] /= a->points;
-  mv_estimate_bound(&out, a->resamples, a->errors, confidence, cut);
+  for (int r = 0; a->noise && r < a->resamples; r++)
+    a->noise[r] /= (double)a->points * a->points;
+  if (a->noise)
+    mv_estimate_studentise(&out, a->resamples, a->errors, a->noise, confidence);
+  else
+    mv_estimate_bound(&out, a->resamples, a->errors, confidence, cut);
   return out;
 }
 
 void mv_average_free(struct mv_average *a)
 {
   free(a->errors);
+  free(a->noise);
   *a = (struct mv_average){0};
 }

@@ -58,12 +58,28 @@ bool mv_comm_speaks(void)
 
 bool mv_comm_may_leave(void) { return !launcher_rank() || getenv("OMPI_COMM_WORLD_RANK"); }
 
+/* Whoever has spoken for all ranks so far has to be rank 0. */
+static void check_rank(const struct mv_comm *c, bool spoke)
+{
+  if (spoke == (c->rank == 0)) {
+    return;
+  }
+  fprintf(
+      stderr,
+      "metavar: the launcher's variables name another rank 0 than MPI, for which this is rank %d of %d. Launcher and "
+      "MPI library do not fit: use mpirun, or another --mpi= of srun. Without launcher the variables are left over: "
+      "unset OMPI_COMM_WORLD_RANK PMIX_RANK PMI_RANK PMI_ID\n",
+      c->rank, c->size);
+  MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+}
+
 struct mv_comm *mv_comm_start(int *argc, char ***argv)
 {
   struct mv_comm *c = mv_memory_take(1, sizeof *c);
   c->size = 1;
   c->mpi = launcher_rank() != NULL;
   c->by_mpirun = getenv("OMPI_COMM_WORLD_RANK") != NULL; /* asked now: MPI_Init sets it too */
+  bool speaks = mv_comm_speaks();
   if (gethostname(c->host, sizeof c->host - 1)) {
     strcpy(c->host, "unknown");
   }
@@ -76,6 +92,7 @@ struct mv_comm *mv_comm_start(int *argc, char ***argv)
     }
     MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &c->size);
+    check_rank(c, speaks);
   }
   return c;
 }

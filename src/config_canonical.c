@@ -77,6 +77,10 @@ char *mv_job_canonical(const struct mv_job *job, bool identity_only)
     fputs("train:\n", out);
     print_table(out, "  ", mv_train_fields, &job->train, identity_only);
   }
+  if (job->stop.relative_error > 0 && !identity_only) {
+    fputs("stop:\n", out);
+    print_table(out, "  ", mv_stop_fields, &job->stop, false);
+  }
   print_eta(out, job);
   fputs("estimators:\n", out);
   for (int i = 0; i < job->entry_count; i++) {

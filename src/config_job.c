@@ -25,8 +25,23 @@ const struct mv_field mv_job_fields[] = {
      .doc = "replicates in one work unit, 0 chooses; changes no result"},
     MV_FIELD_END,
 };
-enum { TASK, ETA, ESTIMATORS, NEEDED, TRAIN = NEEDED, STRUCTURED };
-static const char *const structured[] = {"task", "eta", "estimators", "train", NULL};
+
+const char *const mv_statistic_names[] = {"variance", "gradient", NULL};
+
+#define RULE(m) offsetof(struct mv_stopping, m)
+const struct mv_field mv_stop_fields[] = {
+    {"relative_error", MV_REAL, RULE(relative_error), .min = 0, .max = 1, .open_min = true, .unit = "1",
+     .doc = "a cell with this relative standard error gets no more replicates"},
+    {"statistic", MV_CHOICE, RULE(statistic), .fallback = "variance", .choices = mv_statistic_names,
+     .doc = "whose error: the variance of every gradient estimate, or their means"},
+    {"first_round", MV_INT, RULE(first_round), .fallback = "0", .min = 0, .max = 0x1p40, .unit = "1",
+     .doc = "replicates of a cell before the first decision, rounded up to whole blocks; 0: 32 blocks"},
+    MV_FIELD_END,
+};
+#define FIRST_BLOCKS 32 /* of a first round that nobody has chosen */
+
+static const char *const structured[] = {"task", "eta", "estimators", "stop", "train", NULL};
+enum { TASK, ETA, ESTIMATORS, NEEDED, STOP = NEEDED, TRAIN, PARTS };
 
 void mv_job_free(struct mv_job *job)
 {
@@ -96,9 +111,26 @@ static bool read_task(struct mv_config *c, struct mv_node *map, bool length_know
   return usable && complaints.count == 0;
 }
 
+/* The stopping rule. */
+static void read_stop(struct mv_config *c, struct mv_node *map, struct mv_job *job)
+{
+  static const char *const words[] = {NULL};
+  struct mv_stopping *stop = &job->stop;
+  if (map->kind != MV_MAP) {
+    mv_error_node(c, map, "stop", "%s where a mapping belongs; write `relative_error: 0.05` below it",
+                  mv_node_kind_name(map));
+    return;
+  }
+  mv_keys_check(c, map, "stop", mv_stop_fields, NULL, words);
+  mv_field_defaults(mv_stop_fields, stop);
+  mv_table_read(c, map, "stop", mv_stop_fields, stop, NULL);
+  int64_t blocks = (stop->first_round + job->block - 1) / job->block;
+  stop->first_round = (stop->first_round ? blocks : FIRST_BLOCKS) * job->block;
+}
+
 static void read_top(struct mv_config *c, struct mv_node *root, struct mv_job *job)
 {
-  struct mv_node *part[STRUCTURED];
+  struct mv_node *part[PARTS];
   mv_keys_check(c, root, "the job", mv_job_fields, NULL, structured);
   mv_field_defaults(mv_job_fields, job);
   mv_table_read(c, root, "the job", mv_job_fields, job, NULL);
@@ -117,6 +149,12 @@ static void read_top(struct mv_config *c, struct mv_node *root, struct mv_job *j
     assert(shape.meta > 0);
     job->problem =
         (struct mv_problem){job->task, job->task_settings, shape, job->lifetime_length, (enum mv_sampler)job->sampler};
+  }
+  if (part[STOP]) {
+    read_stop(c, part[STOP], job);
+  }
+  if (part[STOP] && part[TRAIN]) {
+    mv_error_node(c, part[STOP], "stop", "is for measurements; a training has a fixed number of updates");
   }
   if (part[ETA]) {
     mv_eta_read(c, part[ETA], ready ? job->problem.shape.meta : 0, job);

@@ -1,8 +1,8 @@
 /* config_override.c - "--set path=value", applied to the tree before anything is checked.
  *
  * A path goes through mappings by key and through lists by index (from 0) or, in the list of estimators, by label or
- * name: estimators.es.sigma=0.2. Labels may contain dots, so the longest label that fits is taken. The value is read
- * as YAML. A last key that is not there is added: whether it is a valid one is found out later, like for keys of the
+ * name: estimators.es.sigma=0.2; `*` is every item. Labels may contain dots, so the longest label that fits is taken. The
+ * value is read as YAML. A last key that is not there is added: whether it is a valid one is found out later, like for keys of the
  * file. Everything that comes from here carries the path as its place in messages.
  */
 #include "config.h"
@@ -13,6 +13,7 @@
 struct override {
   struct mv_config *config;
   struct mv_place place;
+  const char *value; /* YAML */
 };
 
 /* Length of the item's label or name if the path starts with it, else 0. */
@@ -107,11 +108,16 @@ static void replace(struct mv_node *parent, struct mv_node *old, struct mv_node 
   }
 }
 
-static void assign(const struct override *o, struct mv_node *root, const char *path, struct mv_node *value)
+static void assign(const struct override *o, struct mv_node *at, const char *path)
 {
-  struct mv_node *at = root;
   for (;;) {
     size_t length = 0;
+    if (at->kind == MV_LIST && strncmp(path, "*.", 2) == 0) {
+      for (struct mv_node *item = at->first; item; item = item->next) {
+        assign(o, item, path + 2);
+      }
+      return;
+    }
     if (at->kind == MV_SCALAR) {
       mv_error_at(o->config, o->place, NULL, "goes into %s; stop the path before \"%.64s\"", mv_node_kind_name(at),
                   path);
@@ -119,6 +125,10 @@ static void assign(const struct override *o, struct mv_node *root, const char *p
     }
     struct mv_node *child = at->kind == MV_LIST ? step_list(o, at, path, &length) : step_map(o, at, path, &length);
     bool last = path[length] == '\0';
+    struct mv_node *value = last ? mv_yaml_parse(o->config, o->value, strlen(o->value), o->place.origin) : NULL;
+    if (last && !value) {
+      return; /* told */
+    }
     if (child && last) {
       replace(at, child, value);
     } else if (last && at->kind == MV_MAP && at->count < MV_KEYS_MAX) {
@@ -141,7 +151,7 @@ void mv_override_apply(struct mv_config *c, struct mv_node *root, const char *ov
   /* The words "--set path" live as long as the tree: they are a node of it. */
   struct mv_node *words = mv_node_make(c, MV_SCALAR, (struct mv_place){0}, NULL, length + sizeof "--set ");
   snprintf(words->text, length + sizeof "--set ", "--set %.*s", (int)length, override);
-  struct override o = {c, {0, 0, words->text}};
+  struct override o = {c, {0, 0, words->text}, equals ? equals + 1 : ""};
   char path[1024];
   snprintf(path, sizeof path, "%.*s", (int)length, override);
   if (!equals || length == 0 || length >= sizeof path || path[0] == '.' || path[length - 1] == '.' ||
@@ -149,8 +159,5 @@ void mv_override_apply(struct mv_config *c, struct mv_node *root, const char *ov
     mv_error_at(c, o.place, NULL, "is not of the form path=value; write it like --set estimators.es.sigma=0.2");
     return;
   }
-  struct mv_node *value = mv_yaml_parse(c, equals + 1, strlen(equals + 1), words->text);
-  if (value) {
-    assign(&o, root, path, value);
-  }
+  assign(&o, root, path);
 }

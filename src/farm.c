@@ -285,12 +285,24 @@ static void idle(struct master *m, int *polls)
   }
 }
 
+/* All that there was is done: whether there is more. */
+static bool refill(struct master *m)
+{
+  if (!m->dry || m->undone > 0 || m->stopped || !m->farm->more || !m->farm->more(m->farm->self)) {
+    return false;
+  }
+  m->dry = false;
+  m->looked = mv_clock_monotonic(); /* nobody was waited for meanwhile */
+  feed_all(m);
+  return true;
+}
+
 static bool master_run(struct master *m)
 {
   int polls = 0;
   tick(m); /* before any work: perhaps there shall be none */
   feed_all(m);
-  while (m->awaited > 0 || (m->again && !m->stopped)) {
+  while (m->awaited > 0 || (m->again && !m->stopped) || refill(m)) {
     bool some = collect(m);
     tick(m);
     if (some) {

@@ -25,8 +25,6 @@ struct mv_seat { /* of a rank */
   char host[64], kernel[16];
 };
 
-static const char *const computes_words[] = {"auto", "yes", "no", NULL};
-
 /* ---- for the verbs --------------------------------------------------------------------------------------- */
 
 bool mv_launch_admit(struct mv_launch *l, double predicted)
@@ -123,9 +121,9 @@ static double patience_seconds(void)
 /* Rank 0: reads, plans, opens. Exit code. */
 static int prepare(struct mv_launch *l, const struct mv_args *args)
 {
-  const char *const *overrides;
-  int count = mv_args_values(args, "set", &overrides), exit_code = MV_EXIT_OK;
-  l->job = mv_job_read(mv_args_at(args, 0), overrides, count, mv_kernel_best(), stderr);
+  int exit_code = MV_EXIT_OK;
+  l->job = mv_job_read(mv_args_at(args, 0), (const char *const *)l->options.set, l->options.set_count, mv_kernel_best(),
+                       stderr);
   if (!l->job) {
     return MV_EXIT_JOB;
   }
@@ -135,12 +133,12 @@ static int prepare(struct mv_launch *l, const struct mv_args *args)
     return MV_EXIT_JOB;
   }
   l->plan = mv_plan_make(l->job);
-  l->store = mv_store_open(l->run, l->plan, &exit_code);
+  l->store = mv_store_open(l->options.run, l->plan, &exit_code);
   if (!l->store) {
     return exit_code;
   }
   mv_store_on_full(l->store, store_hurry, l);
-  return MV_EXIT_OK;
+  return l->what->begin(l, &l->missing);
 }
 
 /* Every rank gets rank 0's job, as canonical text. */
@@ -217,6 +215,7 @@ static struct mv_farm make_farm(struct mv_launch *l, double longest)
   double patience = patience_seconds();
   return (struct mv_farm){.self = l,
                           .next = l->what->next,
+                          .more = l->what->more,
                           .done = l->what->done,
                           .tick = farm_tick,
                           .unit_size = l->what->unit_size(l),
@@ -251,20 +250,44 @@ static int compute(struct mv_launch *l)
   return exit_code;
 }
 
+/* The digest of results.h5, if that is whole and of this job. Exit code. */
+static int read_digest(const struct mv_launch *l, const char *path, char digest[33])
+{
+  int exit_code = mv_results_digest(path, digest);
+  struct mv_results *results = exit_code == MV_EXIT_OK ? mv_results_open(path, &exit_code) : NULL;
+  if (results && !mv_results_are_of(results, l->job)) {
+    fprintf(stderr, "metavar: %s: holds the results of another job\n", path);
+    exit_code = MV_EXIT_DATA;
+  }
+  mv_results_close(results);
+  return exit_code;
+}
+
+static void tell_rounds(const struct mv_launch *l, const struct mv_progress *p)
+{
+  const struct mv_stopping *stop = &l->job->stop;
+  if (p->rounds > 0) {
+    fprintf(stderr, "metavar: %lld of %lld cells have reached a relative error of %g (%s), in at most %d rounds\n",
+            (long long)(p->cells - p->fall_short), (long long)p->cells, stop->relative_error,
+            mv_statistic_names[stop->statistic], p->rounds);
+  }
+}
+
 /* Rank 0: everything is committed. Writes results.h5 if it is not there, and tells where. Exit code. */
 static int finish(struct mv_launch *l, bool computed)
 {
   struct mv_progress progress;
-  int exit_code = mv_store_progress(l->run, &progress);
+  int exit_code = mv_store_progress(l->options.run, &progress);
   if (exit_code == MV_EXIT_OK && (computed || !progress.finished)) {
+    tell_rounds(l, &progress);
     exit_code = mv_store_finalize(l->store);
   }
   if (exit_code != MV_EXIT_OK) {
     return exit_code;
   }
-  char digest[33], *path = mv_memory_take(strlen(l->run) + sizeof "/results.h5", 1);
-  sprintf(path, "%s/results.h5", l->run);
-  exit_code = mv_results_digest(path, digest);
+  char digest[33], *path = mv_memory_take(strlen(l->options.run) + sizeof "/results.h5", 1);
+  sprintf(path, "%s/results.h5", l->options.run);
+  exit_code = read_digest(l, path, digest);
   if (exit_code == MV_EXIT_DATA) { /* told; the shards are another copy */
     fprintf(stderr, "metavar: writing it again from the shards\n");
     exit_code = mv_store_finalize(l->store);
@@ -282,12 +305,12 @@ static int finish(struct mv_launch *l, bool computed)
 /* All ranks, with the store open and the job known everywhere. Exit code on rank 0. */
 static int work(struct mv_launch *l)
 {
-  bool first = mv_comm_rank(l->comm) == 0, missing = first && l->what->missing(l) > 0;
-  mv_comm_share(l->comm, &missing, sizeof missing);
-  int exit_code = missing ? compute(l) : MV_EXIT_OK;
+  bool first = mv_comm_rank(l->comm) == 0;
+  mv_comm_share(l->comm, &l->missing, sizeof l->missing);
+  int exit_code = l->missing ? compute(l) : MV_EXIT_OK;
   if (first) {
     if (exit_code == MV_EXIT_OK) {
-      exit_code = finish(l, missing);
+      exit_code = finish(l, l->missing);
     } else if (exit_code == MV_EXIT_AGAIN) {
       fprintf(stderr, "metavar: stopped early (%s); what is done is stored: run the same command again\n",
               stop_reason(l));
@@ -297,51 +320,6 @@ static int work(struct mv_launch *l)
 }
 
 /* ---- the command ------------------------------------------------------------------------------------------- */
-
-static int bad_value(const struct mv_launch *l, const char *option, const char *value, const char *wanted)
-{
-  if (mv_comm_speaks()) {
-    fprintf(stderr, "metavar %s: --%s %s: must be %s\n", l->what->verb, option, value, wanted);
-  }
-  return MV_EXIT_USAGE;
-}
-
-static int read_settings(struct mv_launch *l, const struct mv_args *args)
-{
-  l->run = mv_args_value(args, "output");
-  l->period = 60;
-  l->limit = INFINITY;
-  if (!l->run || !*l->run) {
-    if (mv_comm_speaks()) {
-      fprintf(stderr, "metavar %s: where to? say -o RUN, the directory that holds the run\n", l->what->verb);
-    }
-    return MV_EXIT_USAGE;
-  }
-  const char *period = mv_args_value(args, "progress"), *computes = mv_args_value(args, "master-computes");
-  const char *limit = mv_args_value(args, "max-time");
-  if (period) {
-    char *end;
-    l->period = strtod(period, &end);
-    if (end == period || *end || !(l->period > 0) || !isfinite(l->period)) {
-      return bad_value(l, "progress", period, "a positive number of seconds");
-    }
-  }
-  if (mv_args_value(args, "quiet")) {
-    l->period = 0;
-  }
-  if (limit && !mv_duration_read(limit, &l->limit)) {
-    return bad_value(l, "max-time", limit, "a time like 90s, 10m, 2h or 1-00:00:00");
-  }
-  if (computes) {
-    while (computes_words[l->computes] && strcmp(computes, computes_words[l->computes])) {
-      l->computes++;
-    }
-    if (!computes_words[l->computes]) {
-      return bad_value(l, "master-computes", computes, "yes, no or auto");
-    }
-  }
-  return MV_EXIT_OK;
-}
 
 static void release(struct mv_launch *l)
 {
@@ -353,6 +331,7 @@ static void release(struct mv_launch *l)
   mv_job_free(l->job);
   mv_deadline_free(&l->deadline);
   free(l->seat);
+  mv_run_options_free(&l->options);
   free(l);
 }
 
@@ -360,7 +339,8 @@ static void release(struct mv_launch *l)
 static void count_hands(struct mv_launch *l)
 {
   int ranks = mv_comm_size(l->comm);
-  bool computes = ranks == 1 || l->computes == 1 || (l->computes == 0 && ranks <= RANKS_MAX_COMPUTING_MASTER);
+  bool computes = ranks == 1 || l->options.computes == MV_COMPUTES_YES ||
+                  (l->options.computes == MV_COMPUTES_AUTO && ranks <= RANKS_MAX_COMPUTING_MASTER);
   l->hands = computes ? ranks : ranks - 1;
 }
 
@@ -369,7 +349,7 @@ int mv_launch(const struct mv_undertaking *what, const struct mv_args *args)
   struct mv_launch *l = mv_memory_take(1, what->size);
   double begin = mv_clock_monotonic();
   l->what = what;
-  int exit_code = read_settings(l, args);
+  int exit_code = mv_run_options_read(args, what->verb, !what->trains, &l->options);
   if (exit_code != MV_EXIT_OK) {
     release(l);
     return exit_code;
@@ -381,7 +361,7 @@ int mv_launch(const struct mv_undertaking *what, const struct mv_args *args)
       release(l);
       return exit_code;
     }
-    mv_deadline_start(&l->deadline, begin, l->limit);
+    mv_deadline_start(&l->deadline, begin, l->options.limit);
   }
   struct mv_comm *comm = l->comm = mv_comm_start(NULL, NULL);
   mv_signals_catch(); /* again */

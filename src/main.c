@@ -1,8 +1,10 @@
 /* main.c - the table of verbs, and nothing else. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "metavar/comm.h"
 #include "metavar/command.h"
@@ -13,7 +15,7 @@
 static const struct mv_command *const commands[] = {
     &mv_command_run,      &mv_command_train,  &mv_command_plan,    &mv_command_status, &mv_command_list,
     &mv_command_describe, &mv_command_check,  &mv_command_analyze, &mv_command_plot,   &mv_command_sbatch,
-    &mv_command_stop,     &mv_command_verify, &mv_command_replay,  &mv_command_report,
+    &mv_command_stop,     &mv_command_verify, &mv_command_replay,  &mv_command_export, &mv_command_report,
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -72,9 +74,24 @@ static int dispatch(int argc, char **argv)
   return MV_EXIT_USAGE;
 }
 
+/* A standard stream that the caller has closed stays useless, but keeps its number: else the next file to be opened, the
+ * manifest say, would get it, and every message. */
+static void hold_streams(void)
+{
+  int fd = open("/dev/null", O_RDONLY);
+  while (fd >= 0 && fd <= STDERR_FILENO) {
+    fd = open("/dev/null", O_RDONLY);
+  }
+  if (fd >= 0) {
+    close(fd);
+  }
+}
+
 int main(int argc, char **argv)
 {
+  hold_streams();
   signal(SIGPIPE, SIG_IGN); /* a reader that went away ends no run */
+  signal(SIGXFSZ, SIG_IGN); /* writing beyond `ulimit -f` fails and is told */
   int exit_code = dispatch(argc, argv);
   int failed = ferror(stdout) | fclose(stdout);
   if (failed && errno != EPIPE && exit_code == MV_EXIT_OK) {

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "metavar/memory.h"
+#include "metavar/rounds.h"
 #include "metavar/train.h"
 
 static int64_t axes_product(const struct mv_axis *axis, int count)
@@ -157,6 +158,10 @@ struct mv_plan *mv_plan_make(const struct mv_job *job)
   plan->key = mv_memory_take((size_t)job->points, sizeof *plan->key);
   for (int p = 0; p < job->points; p++)
     plan->key[p] = mv_key_make(job->seed, job->eta + (size_t)p * job->meta, job->meta);
+  plan->replicates = mv_memory_take((size_t)plan->cells, sizeof *plan->replicates);
+  for (int cell = 0; cell < plan->cells; cell++)
+    plan->replicates[cell] = job->train.updates ? job->train.updates + 1
+                                                : mv_round_replicates(job, &job->entries[mv_plan_entry(plan, cell)], 1);
   return plan;
 }
 
@@ -172,6 +177,7 @@ void mv_plan_free(struct mv_plan *plan)
   for (int m = 0; m < plan->job->meta; m++)
     free(plan->meta_names[m]);
   free(plan->meta_names);
+  free(plan->replicates);
   free(plan->layout);
   free(plan->work);
   free(plan->key);

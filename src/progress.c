@@ -30,6 +30,12 @@ void mv_meter_start(struct mv_meter *m, const char *noun, double period, int64_t
   }
 }
 
+void mv_meter_grow(struct mv_meter *m, int64_t total, double work)
+{
+  m->total = total;
+  m->work += work;
+}
+
 void mv_meter_add(struct mv_meter *m, int64_t samples, int64_t nonfinite, double work)
 {
   m->done += samples;

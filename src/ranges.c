@@ -80,11 +80,22 @@ void mv_ranges_gaps(const struct mv_ranges *set, const struct mv_unit *unit,
   }
 }
 
+static void count_gap(void *samples, const struct mv_unit *gap) { *(int64_t *)samples += gap->count; }
+
+int64_t mv_plan_missing(const struct mv_plan *plan, const struct mv_ranges *have)
+{
+  int64_t samples = 0;
+  for (int cell = 0; cell < plan->cells; cell++) {
+    mv_ranges_gaps(have, &(struct mv_unit){cell, 0, plan->replicates[cell]}, count_gap, &samples);
+  }
+  return samples;
+}
+
 int64_t mv_plan_samples(const struct mv_plan *plan)
 {
   int64_t samples = 0;
-  for (int e = 0; e < plan->job->entry_count; e++) {
-    samples += mv_job_rows(plan->job, e) * plan->job->points;
+  for (int cell = 0; cell < plan->cells; cell++) {
+    samples += plan->replicates[cell];
   }
   return samples;
 }

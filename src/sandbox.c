@@ -1,7 +1,7 @@
 /* sandbox.c - see sandbox.h.
  *
  * libhdf5 can crash or loop on a damaged file (its own reports list many such files). Commands that read data files
- * therefore work in a child: no core dump, bounded memory, and bounded processor time for every piece of reading. A crash there is a fact about
+ * therefore work in a child, which dies with its parent: no core dump, bounded memory, and bounded processor time for every piece of reading. A crash there is a fact about
  * the file, told in one line; the parent lives on.
  */
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -37,9 +38,12 @@ void mv_sandbox_budget(int seconds)
   setitimer(ITIMER_PROF, &budget, NULL); /* SIGPROF ends the process; nobody catches it */
 }
 
-static void enter(void)
+static void enter(pid_t parent)
 {
   inside = true;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) /* it has died already */
+    _exit(MV_EXIT_INTERNAL);
   setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 #ifndef MV_ADDRESS_SANITIZER /* which reserves terabytes of address space */
   struct rlimit memory;
@@ -65,9 +69,9 @@ static int verdict(const char *verb, int status)
 int mv_sandbox_run(const char *verb, int (*work)(const void *argument), const void *argument)
 {
   fflush(NULL);
-  pid_t child = fork();
+  pid_t parent = getpid(), child = fork();
   if (child == 0) {
-    enter();
+    enter(parent);
     int code = work(argument);
     bool failed = fflush(stdout) != 0 && errno != EPIPE;
     _exit(failed && code == MV_EXIT_OK ? MV_EXIT_IO : code);

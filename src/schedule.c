@@ -1,6 +1,6 @@
 /* schedule.c - from what is committed to the units that are still to do.
  *
- * The replicates of a cell are 0, 1, ..., replicates - 1. Those missing form a few ranges, and a range is cut into
+ * The replicates of a cell are 0, 1, ..., plan->replicates[cell] - 1. Those missing form a few ranges, and a range is cut into
  * equal units, so the whole work list is a short list of runs (equal units that follow each other in one range) and
  * never a list of units: a study of a hundred million replicates takes no more memory than one of a thousand.
  *
@@ -77,12 +77,11 @@ static void add_run(struct mv_schedule *s, int64_t cell, int64_t first, int64_t 
 static void each_missing(const struct mv_schedule *s, void (*visit)(void *self, const struct mv_unit *gap), void *self)
 {
   for (int cell = 0; cell < s->plan->cells; cell++) {
-    int64_t replicates = s->plan->job->entries[mv_plan_entry(s->plan, cell)].replicates;
-    mv_ranges_gaps(&s->known, &(struct mv_unit){cell, 0, replicates}, visit, self);
+    mv_ranges_gaps(&s->known, &(struct mv_unit){cell, 0, s->plan->replicates[cell]}, visit, self);
   }
 }
 
-int64_t mv_schedule_samples(const struct mv_schedule *s) { return mv_plan_samples(s->plan) - s->known.samples; }
+int64_t mv_schedule_samples(const struct mv_schedule *s) { return mv_plan_missing(s->plan, &s->known); }
 
 struct cut {
   struct mv_schedule *schedule;

@@ -48,7 +48,12 @@ int mv_store_audit(const char *path, const struct mv_plan *plan, struct mv_audit
     audit->shards = manifest.shards + manifest.damaged_shards;
     for (int64_t s = 0; s < manifest.shards; s++)
       audit->bytes += manifest.shard[s].bytes;
-    audit->samples = manifest.have.samples;
+    struct mv_rounds rounds;
+    mv_rounds_read(run, path, plan, &rounds);
+    audit->rounds = rounds.decided;
+    audit->cells_going_on = rounds.go_on;
+    mv_rounds_free(&rounds);
+    audit->samples = mv_plan_samples(plan) - mv_plan_missing(plan, &manifest.have);
     audit->finished = fstatat(run, "results.h5", &info, 0) == 0;
     mv_manifest_free(&manifest);
     code = MV_EXIT_OK;
@@ -114,6 +119,14 @@ bool mv_results_sum_fits(const char *path)
 
 /* --- results.h5 and its job ----------------------------------------------------------------------------------- */
 
+bool mv_results_are_of(const struct mv_results *results, const struct mv_job *job)
+{
+  char theirs[33], ours[33];
+  mv_job_id(mv_results_job(results), theirs);
+  mv_job_id(job, ours);
+  return strcmp(theirs, ours) == 0;
+}
+
 static bool index_is_right(const struct mv_results *results, const struct mv_dataset *row)
 {
   int64_t *value = mv_memory_take(PIECE_VALUES, sizeof *value);
@@ -164,7 +177,7 @@ int64_t mv_results_check_axes(const struct mv_results *results, int64_t *wrong)
 
 /* --- every replicate once ------------------------------------------------------------------------------------- */
 
-/* A place that nothing was written to holds NaN with a status of 0, which no sample has. -1: cannot be read. */
+/* A place that nothing was written to is absent, which no sample is. -1: cannot be read. */
 static int64_t count_samples(const struct mv_results *results, int cell, int64_t replicates)
 {
   const struct mv_layout *layout = &mv_results_plan(results)->layout[mv_plan_entry(mv_results_plan(results), cell)];
@@ -204,12 +217,35 @@ static int64_t count_blocks(const struct mv_results *results, int cell, int64_t 
   return good;
 }
 
+/* Rows behind the cell's last that are not absent. -1: cannot be read. */
+static int64_t count_behind(const struct mv_results *results, int cell, bool samples, int64_t replicates)
+{
+  const struct mv_plan *plan = mv_results_plan(results);
+  const struct mv_dataset *row = mv_results_schema(results)->dataset;
+  enum mv_part part = samples ? MV_PART_STATUS : MV_PART_COUNT;
+  while (row->entry != mv_plan_entry(plan, cell) || row->part != part)
+    row++;
+  int64_t zero, rows, behind = 0;
+  mv_dataset_rows(plan, &(struct mv_unit){cell, 0, replicates}, &zero, &rows);
+  void *value = mv_memory_take(PIECE_VALUES, mv_type_bytes(row->type));
+  for (int64_t first = rows; first < row->dims[1] && behind >= 0; first += PIECE_VALUES) {
+    int64_t left = row->dims[1] - first, count = left < PIECE_VALUES ? left : PIECE_VALUES;
+    bool fine = mv_results_read(results, cell, part, -1, first, count, value);
+    for (int64_t k = 0; k < count && fine; k++)
+      behind += samples ? ((int8_t *)value)[k] != MV_ABSENT : ((int64_t *)value)[k] != 0;
+    behind = fine ? behind : -1;
+  }
+  free(value);
+  return behind;
+}
+
 int64_t mv_results_count(const struct mv_results *results, int cell)
 {
-  int e = mv_plan_entry(mv_results_plan(results), cell);
-  const struct mv_entry *entry = &mv_results_job(results)->entries[e];
-  return (entry->store == MV_STORE_SAMPLES ? count_samples : count_blocks)(results, cell,
-                                                                           mv_job_rows(mv_results_job(results), e));
+  const struct mv_plan *plan = mv_results_plan(results);
+  bool samples = plan->job->entries[mv_plan_entry(plan, cell)].store == MV_STORE_SAMPLES;
+  int64_t there = (samples ? count_samples : count_blocks)(results, cell, plan->replicates[cell]);
+  int64_t behind = count_behind(results, cell, samples, plan->replicates[cell]);
+  return there < 0 || behind < 0 ? -1 : there + behind;
 }
 
 /* --- computed again -------------------------------------------------------------------------------------------- */

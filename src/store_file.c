@@ -18,6 +18,9 @@
 
 #include "metavar/memory.h"
 
+#define TEXT_MAX                                                                                                       \
+  (1 << 30) /* bytes of a file that is read whole; a manifest has some hundred bytes for a shard of MBs */
+
 void mv_store_say(const char *format, ...)
 {
   char text[4096];
@@ -36,7 +39,9 @@ void mv_store_say_unwritten(const char *path, const char *name, size_t bytes)
   struct statvfs disk;
   bool full = mv_error_is_room(error);
   char room[96] = "";
-  if (full && statvfs(path, &disk) == 0)
+  if (full && statvfs(path, &disk) == 0 && disk.f_files > 0 && disk.f_favail == 0)
+    snprintf(room, sizeof room, " (it needs %zu bytes, and the file system can hold no more files)", bytes);
+  else if (full && statvfs(path, &disk) == 0)
     snprintf(room, sizeof room, " (it needs %zu bytes, %lld are free)", bytes,
              (long long)disk.f_bavail * (long long)disk.f_frsize);
   mv_store_say("%s/%s: cannot be written: %s%s; what was committed before is safe: %s and run the same command again",
@@ -96,6 +101,11 @@ char *mv_file_read(int directory, const char *name, size_t *size)
   int fd = open_regular(directory, name, &bytes);
   if (fd < 0)
     return NULL;
+  if (bytes > TEXT_MAX) {
+    close(fd);
+    errno = EFBIG;
+    return NULL;
+  }
   char *text = mv_memory_take((size_t)bytes + 1, 1);
   ssize_t n = read_fully(fd, text, (size_t)bytes);
   int error = errno;

@@ -93,12 +93,17 @@ static void copy_unit(struct copy *copy, int64_t number, const struct mv_unit *u
 {
   if (unit->count == 0)
     return;
+  struct mv_unit asked = *unit;
+  int64_t most = copy->plan->replicates[unit->cell] - unit->first;
+  asked.count = most < unit->count ? most : unit->count;
+  if (asked.count <= 0)
+    return;
   copy->number = number;
   copy->unit = (struct mv_unit){unit->cell, written->first, written->count};
   if (!mv_shard_holds(copy->shard, number, written))
     copy->fate = SHARD_FOREIGN;
-  mv_ranges_gaps(&copy->done, unit, copy_part, copy);
-  mv_ranges_add(&copy->done, unit);
+  mv_ranges_gaps(&copy->done, &asked, copy_part, copy);
+  mv_ranges_add(&copy->done, &asked);
 }
 
 static void count_part(void *self, const struct mv_unit *part) { *(int64_t *)self += part->count; }
@@ -184,10 +189,13 @@ int mv_results_make(int run, const char *path, const struct mv_plan *plan, const
   unlink(temporary); /* of an attempt that was killed here */
   struct mv_schema *schema = schema_of_run(run, plan, manifest);
   int code = write_results(temporary, run, path, plan, schema, manifest);
-  if (code != MV_EXIT_OK) {
+  bool fine = code == MV_EXIT_OK && publish(run);
+  int error = errno;
+  if (!fine)
     unlink(temporary);
-  } else if (!publish(run)) {
-    mv_store_say_unwritten(path, "results.h5", 0);
+  errno = error;
+  if (!fine && code == MV_EXIT_OK) {
+    mv_store_say_unwritten(path, "results.h5", mv_schema_bytes(schema, plan));
     code = MV_EXIT_IO;
   }
   mv_schema_free(schema);

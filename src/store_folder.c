@@ -5,6 +5,7 @@
  *   RUN/resolved-001.yaml, results-001.h5, ...  those of the jobs that it was extended from
  *   RUN/shards/         immutable HDF5 files
  *   RUN/manifest.jsonl  the shards that count
+ *   RUN/rounds.jsonl    decisions of a stopping rule, if the job has one
  *   RUN/attempts/       one file for each start
  *   RUN/checksums.xxh128  of job.yaml, resolved.yaml, results.h5
  *   RUN/run.lock        held by the process that works on the run
@@ -35,13 +36,14 @@ static const char readme[] =
     "resolved-001.yaml, results-001.h5, ...  the job before it was extended, and its results if there were any\n"
     "shards/         finished pieces of the results, never changed\n"
     "manifest.jsonl  the shards that count, with their digests\n"
+    "rounds.jsonl    what the job's stopping rule has decided, if it has one\n"
     "attempts/       who computed, where and when\n"
     "checksums.xxh128  of job.yaml, resolved.yaml and results.h5: xxhsum -c checksums.xxh128\n"
     "run.lock        held by the process that works on the run; says which\n"
     "\n"
     "A run that was interrupted goes on when the same command is given again.\n";
 
-enum folder { FOLDER_NEW, FOLDER_RUN, FOLDER_LOST, FOLDER_FOREIGN };
+enum folder { FOLDER_NEW, FOLDER_RUN, FOLDER_NO_MANIFEST, FOLDER_NO_JOB, FOLDER_FOREIGN };
 
 /* A folder without resolved.yaml is ours to fill if it is empty or an interrupted start: our names only, nothing
  * committed. */
@@ -63,9 +65,9 @@ static enum folder folder_kind(int run)
                                      "checksums.xxh128.part"};
   struct stat info;
   if (fstatat(run, "resolved.yaml", &info, 0) == 0)
-    return fstatat(run, "manifest.jsonl", &info, 0) == 0 ? FOLDER_RUN : FOLDER_LOST;
+    return fstatat(run, "manifest.jsonl", &info, 0) == 0 ? FOLDER_RUN : FOLDER_NO_MANIFEST;
   if (fstatat(run, "manifest.jsonl", &info, 0) == 0 && info.st_size > 0)
-    return FOLDER_FOREIGN;
+    return FOLDER_NO_JOB;
   DIR *entries = fdopendir(openat(run, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!entries)
     return FOLDER_FOREIGN;
@@ -88,6 +90,8 @@ static bool make_folder(int run, const char *name)
   return fine;
 }
 
+static bool make_folders(int run) { return make_folder(run, "shards") && make_folder(run, "attempts"); }
+
 static bool make_manifest(int run)
 {
   int fd = openat(run, "manifest.jsonl", O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
@@ -100,9 +104,8 @@ static bool fill_folder(int run, const char *text, const char *canonical)
   struct mv_sums sums = {0};
   mv_sums_add_text(&sums, "job.yaml", text);
   mv_sums_add_text(&sums, "resolved.yaml", canonical);
-  bool fine = make_folder(run, "shards") && make_folder(run, "attempts") &&
-              mv_file_write(run, "README.txt", readme, strlen(readme)) && mv_sums_write(run, &sums) &&
-              mv_file_write(run, "job.yaml", text, strlen(text)) && make_manifest(run) &&
+  bool fine = make_folders(run) && mv_file_write(run, "README.txt", readme, strlen(readme)) &&
+              mv_sums_write(run, &sums) && mv_file_write(run, "job.yaml", text, strlen(text)) && make_manifest(run) &&
               mv_file_write(run, "resolved.yaml", canonical, strlen(canonical));
   int error = errno;
   mv_sums_free(&sums);
@@ -125,7 +128,8 @@ static bool write_job(int run, struct mv_sums *sums, const char *text, const cha
   return mv_sums_write(run, sums);
 }
 
-/* A run of this very job whose job files have been damaged, in a way that left their meaning: made whole. */
+/* A run of this very job whose folders are gone, or whose job files are or have been damaged in a way that left their
+ * meaning: made whole. */
 static bool mend_folder(int run, const char *path, const char *text, const char *canonical)
 {
   static const char *const names[] = {"job.yaml", "resolved.yaml"};
@@ -133,16 +137,17 @@ static bool mend_folder(int run, const char *path, const char *text, const char 
   bool fine = true, whole = true;
   for (int k = 0; k < 2; k++) {
     enum mv_sum_state state = mv_sums_state(run, &sums, names[k]);
-    if (state == MV_SUM_FITS || (state == MV_SUM_UNLISTED && sums.count == 0)) /* the latter: of an earlier version */
+    bool there = faccessat(run, names[k], F_OK, 0) == 0;
+    if (there && (state == MV_SUM_FITS || sums.count == 0)) /* the latter: of an earlier version */
       continue;
     mv_store_say("%s/%s: %s; written again from the job file given now", path, names[k],
-                 state == MV_SUM_GONE ? "is missing" : "is not what checksums.xxh128 says");
+                 !there ? "is missing" : "is not what checksums.xxh128 says");
     whole = false;
   }
   if (!whole)
     fine = write_job(run, &sums, text, canonical);
   mv_sums_free(&sums);
-  return fine;
+  return fine && make_folders(run);
 }
 
 /* Whether this job may work in a folder whose resolved.yaml is `there`; *larger: it extends the one there. Exit code. */
@@ -167,6 +172,34 @@ static int check_job(const char *path, const char *there, size_t size, const str
   return fits ? MV_EXIT_OK : MV_EXIT_JOB;
 }
 
+/* Whether resolved.yaml is not what its checksum says. */
+static bool resolved_is_damaged(int run)
+{
+  struct mv_sums sums = mv_sums_read(run);
+  bool damaged = mv_sums_state(run, &sums, "resolved.yaml") == MV_SUM_WRONG;
+  mv_sums_free(&sums);
+  return damaged;
+}
+
+/* Whether the run is of this job, for all that is known without resolved.yaml: a line of the manifest, damaged or not, or
+ * the checksum of that file says so. */
+static bool run_is_of(int run, const struct mv_job *job)
+{
+  char id[33], key[64], hex[33], *text = mv_file_read(run, "manifest.jsonl", NULL);
+  char *canonical = mv_job_canonical(job, false);
+  struct mv_sums sums = mv_sums_read(run);
+  mv_job_id(job, id);
+  snprintf(key, sizeof key, "\"job\":\"%s\"", id);
+  mv_bytes_digest(canonical, strlen(canonical), hex);
+  bool found = text && strstr(text, key);
+  for (int k = 0; k < sums.count; k++)
+    found = found || (strcmp(sums.at[k].name, "resolved.yaml") == 0 && strcmp(sums.at[k].hex, hex) == 0);
+  mv_sums_free(&sums);
+  free(canonical);
+  free(text);
+  return found;
+}
+
 /* Exit code; 0 for a folder of this job, for one that it extends, and for one to fill. Touches nothing. */
 static int check_folder(int run, const char *path, const struct mv_job *job, bool *larger)
 {
@@ -175,16 +208,33 @@ static int check_folder(int run, const char *path, const struct mv_job *job, boo
   case FOLDER_FOREIGN:
     mv_store_say("%s: not empty, and not a run of metavar; choose another directory", path);
     return MV_EXIT_CREATE;
-  case FOLDER_LOST:
+  case FOLDER_NO_MANIFEST:
     mv_store_say(
         "%s/manifest.jsonl is missing: nothing tells which of the shards are whole. Bring it back from a copy; or, "
         "to compute all samples again, put an empty file in its place and run the same command again",
+        path);
+    return MV_EXIT_DATA;
+  case FOLDER_NO_JOB:
+    if (run_is_of(run, job))
+      return MV_EXIT_OK;
+    mv_store_say(
+        "%s/resolved.yaml is missing, and manifest.jsonl lists nothing of the job given now. If this is a run "
+        "of metavar, bring that file back from a copy, or give the job that made it; else choose another directory",
         path);
     return MV_EXIT_DATA;
   case FOLDER_NEW:
     return MV_EXIT_OK;
   case FOLDER_RUN:
     break;
+  }
+  if (resolved_is_damaged(run)) {
+    if (run_is_of(run, job))
+      return MV_EXIT_OK;
+    mv_store_say(
+        "%s/resolved.yaml: is not what checksums.xxh128 says, so nothing tells whether the job given now fits; "
+        "run %s/job.yaml first, which mends it, or bring it back from a copy",
+        path, path);
+    return MV_EXIT_DATA;
   }
   size_t size;
   char *there = mv_file_read(run, "resolved.yaml", &size);
@@ -215,7 +265,8 @@ static bool extend_folder(int run, const char *path, const char *text, const cha
     if (strcmp(sums.at[k].name, "results.h5") == 0)
       mv_sums_add(&sums, results, sums.at[k].hex);
   }
-  bool fine = there && mv_sums_write(run, &sums) && mv_file_write(run, resolved, there, strlen(there)) &&
+  bool fine = there && make_folders(run) && mv_sums_write(run, &sums) &&
+              mv_file_write(run, resolved, there, strlen(there)) &&
               (renameat(run, "results.h5", run, results) == 0 || errno == ENOENT);
   mv_sums_drop(&sums, "results.h5");
   fine = fine && write_job(run, &sums, text, canonical);
@@ -239,8 +290,8 @@ static int take_folder(int run, const char *path, const struct mv_job *job, int 
     code = mv_lock_take(run, path, lock);
   if (code == MV_EXIT_OK)
     code = check_folder(run, path, job, &larger);
-  if (code == MV_EXIT_OK && !larger && folder_kind(run) == FOLDER_RUN &&
-      !mend_folder(run, path, job->text, canonical)) {
+  enum folder kind = code == MV_EXIT_OK ? folder_kind(run) : FOLDER_FOREIGN;
+  if (!larger && (kind == FOLDER_RUN || kind == FOLDER_NO_JOB) && !mend_folder(run, path, job->text, canonical)) {
     mv_store_say_unwritten(path, "job.yaml", strlen(job->text));
     code = MV_EXIT_IO;
   }
@@ -248,7 +299,7 @@ static int take_folder(int run, const char *path, const struct mv_job *job, int 
     mv_store_say("%s: cannot be extended: %s; what was committed before is safe", path, strerror(errno));
     code = MV_EXIT_IO;
   }
-  if (code == MV_EXIT_OK && folder_kind(run) == FOLDER_NEW && !fill_folder(run, job->text, canonical)) {
+  if (kind == FOLDER_NEW && !fill_folder(run, job->text, canonical)) {
     code = mv_error_is_room(errno) ? MV_EXIT_IO : MV_EXIT_CREATE;
     mv_store_say_unwritten(path, "resolved.yaml", sizeof readme + strlen(job->text) + strlen(canonical));
   }

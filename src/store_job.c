@@ -1,7 +1,8 @@
 /* store_job.c - which job a run holds, and which jobs may go on with it.
  *
  * A job may go on with the run of an earlier one if it has all of its cells: the same seed, task and settings, every eta
- * point, every estimator with settings that change no sample, and no fewer replicates. Then the run is extended: what is
+ * point, every estimator with settings that change no sample, and no fewer replicates in any cell: a stopping rule may
+ * become stricter or be dropped, and a new one begins with at least what there is. Then the run is extended: what is
  * committed counts, because a sample is a function of the contents of its cell and its replicate id, not of the cell's
  * place in the job. The manifest numbers cells as the job of the time did, so every line names that job by a digest, and
  * resolved.yaml of every earlier job stays in the run directory as resolved-001.yaml, ...
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "metavar/memory.h"
+#include "metavar/rounds.h"
 
 void mv_job_id(const struct mv_job *job, char hex[33])
 {
@@ -29,7 +31,7 @@ static bool refuse(const char *path, const char *there, int there_length, const 
 {
   if (path)
     mv_store_say("%s holds another job; nothing was touched. First difference:\n  there: %.*s\n  here:  %.*s\n"
-                 "Choose another directory, or run the job in %s/job.yaml",
+                 "Choose another directory, or run the job in %s/resolved.yaml",
                  path, there_length, there, here_length, here, path);
   return false;
 }
@@ -63,12 +65,13 @@ static bool same_text(const char *path, const char *there, const char *here)
 
 /* --- the parts of a job ---------------------------------------------------------------------------------------- */
 
-/* All before eta. malloc'ed. */
+/* All before eta, without the stopping rule. malloc'ed. */
 static char *head_text(const struct mv_job *job)
 {
   struct mv_job same = *job;
   if (same.train.updates)
     same.train.updates = same.train.seeds = 1; /* more of these go on */
+  same.stop = (struct mv_stopping){0};
   char *text = mv_job_canonical(&same, false), *eta = strstr(text, "\neta:\n");
   eta[1] = 0;
   return text;
@@ -126,19 +129,39 @@ static bool refuse_entry(const char *path, const struct mv_job *earlier, const s
   return false;
 }
 
+static int stop_text(const struct mv_stopping *stop, char *out, size_t size)
+{
+  return snprintf(out, size, "stop: {relative_error: %g, statistic: %s, first_round: %lld}", stop->relative_error,
+                  mv_statistic_names[stop->statistic], (long long)stop->first_round);
+}
+
 static bool match_entry(const char *path, const struct mv_job *earlier, const struct mv_entry *wanted,
                         const struct mv_job *later, int *entry)
 {
   *entry = find_entry(earlier, wanted, later);
   if (*entry < 0)
     return refuse_entry(path, earlier, wanted, later);
-  long long there = wanted->replicates, here = later->entries[*entry].replicates;
+  bool ruled = earlier->stop.relative_error > 0; /* else the first round has to be as large */
+  const struct mv_entry *found = &later->entries[*entry];
+  long long there = wanted->replicates, here = ruled ? found->replicates : mv_round_replicates(later, found, 1);
   if (here >= there || earlier->train.updates)
     return true;
   char a[MV_NAME_MAX + 64], b[sizeof a];
   int m = snprintf(a, sizeof a, "    replicates: %lld (%s)", there, wanted->label);
   int n = snprintf(b, sizeof b, "    replicates: %lld (fewer than there are)", here);
   return refuse(path, a, m, b, n);
+}
+
+/* Whether the later rule, if there is one, lets every cell have what the earlier one has given it. */
+static bool match_stop(const char *path, const struct mv_job *earlier, const struct mv_job *later)
+{
+  const struct mv_stopping *a = &earlier->stop, *b = &later->stop;
+  if (!(a->relative_error > 0) || !(b->relative_error > 0) ||
+      (a->statistic == b->statistic && a->first_round == b->first_round && a->relative_error >= b->relative_error))
+    return true;
+  char there[256], here[sizeof there];
+  int m = stop_text(a, there, sizeof there), n = stop_text(b, here, sizeof here);
+  return refuse(path, there, m, here, n);
 }
 
 static bool match_point(const char *path, const struct mv_job *earlier, int wanted, const struct mv_job *later,
@@ -179,7 +202,8 @@ bool mv_job_goes_on(const struct mv_job *earlier, const struct mv_job *later, co
   bool fits = same_text(path, there, here);
   free(there);
   free(here);
-  fits = fits && match_count(path, "updates", earlier->train.updates, later->train.updates) &&
+  fits = fits && match_stop(path, earlier, later) &&
+         match_count(path, "updates", earlier->train.updates, later->train.updates) &&
          match_count(path, "seeds", earlier->train.seeds, later->train.seeds);
   for (int p = 0; p < earlier->points && fits; p++)
     fits = match_point(path, earlier, p, later, &point[p]);

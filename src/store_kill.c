@@ -9,7 +9,7 @@
  *   synced   they are durable
  *   renamed  it has its name
  *   durable  the name is durable
- * The manifest grows: a line is half there, written, synced; "made" is its birth and that of the folders.
+ * The manifest and the rounds grow: a line is half there, written, synced; "made" is their birth and that of the folders.
  */
 #include "metavar/store_internal.h"
 
@@ -22,12 +22,13 @@
 
 #define STEPS(file) file ".begun", file ".half", file ".written", file ".synced", file ".renamed", file ".durable"
 
-static const char *const points[] = {"run.made",         "run.locked",        "shards.made",
-                                     "attempts.made",    STEPS("README.txt"), STEPS("checksums.xxh128"),
-                                     STEPS("job.yaml"),  "manifest.made",     STEPS("resolved.yaml"),
-                                     STEPS("attempt"),   STEPS("earlier"),    STEPS("shard"),
-                                     "manifest.half",    "manifest.written",  "manifest.synced",
-                                     STEPS("results.h5")};
+static const char *const points[] = {"run.made",        "run.locked",        "shards.made",
+                                     "attempts.made",   STEPS("README.txt"), STEPS("checksums.xxh128"),
+                                     STEPS("job.yaml"), "manifest.made",     STEPS("resolved.yaml"),
+                                     STEPS("attempt"),  STEPS("earlier"),    STEPS("shard"),
+                                     "manifest.half",   "manifest.written",  "manifest.synced",
+                                     "rounds.made",     "rounds.half",       "rounds.written",
+                                     "rounds.synced",   STEPS("results.h5")};
 
 static char wanted[64]; /* "" : none */
 static long passages;   /* until then */

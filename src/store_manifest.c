@@ -22,6 +22,25 @@
 
 #define CRC_KEY ",\"crc\":\""
 
+char *mv_line_seal(char *text)
+{
+  size_t length = strlen(text) - 1; /* without the closing brace */
+  unsigned long crc = crc32(0, (const unsigned char *)text, (unsigned)length);
+  text = mv_memory_grow(text, length + 32, 1);
+  snprintf(text + length, 32, CRC_KEY "%08lx\"}\n", crc);
+  return text;
+}
+
+bool mv_line_whole(const char *line, size_t length)
+{
+  size_t tail = strlen(CRC_KEY) + 8 + 2;
+  if (length < tail || strncmp(line + length - tail, CRC_KEY, strlen(CRC_KEY)) != 0)
+    return false;
+  char hex[9];
+  snprintf(hex, sizeof hex, "%08lx", crc32(0, (const unsigned char *)line, (unsigned)(length - tail)));
+  return memcmp(hex, line + length - 10, 8) == 0;
+}
+
 char *mv_manifest_line(const struct mv_shard *shard, const struct mv_unit *units)
 {
   json_t *list = json_array();
@@ -33,11 +52,7 @@ char *mv_manifest_line(const struct mv_shard *shard, const struct mv_unit *units
                            "job", *shard->job ? shard->job : NULL, "units", list);
   char *text = json_dumps(line, JSON_COMPACT);
   json_decref(line);
-  size_t length = strlen(text) - 1; /* without the closing brace */
-  unsigned long crc = crc32(0, (const unsigned char *)text, (unsigned)length);
-  text = mv_memory_grow(text, length + 32, 1);
-  snprintf(text + length, 32, CRC_KEY "%08lx\"}\n", crc);
-  return text;
+  return mv_line_seal(text);
 }
 
 static void remember_number(struct mv_manifest *manifest, const struct mv_shard *shard)
@@ -84,20 +99,10 @@ static bool is_shard_name(const char *name)
   return digits > 0 && digits < 10 && strcmp(name + digits, ".h5") == 0;
 }
 
-static bool line_crc_fits(const char *line, size_t length)
-{
-  size_t tail = strlen(CRC_KEY) + 8 + 2;
-  if (length < tail || strncmp(line + length - tail, CRC_KEY, strlen(CRC_KEY)) != 0)
-    return false;
-  char hex[9] = {0};
-  memcpy(hex, line + length - 10, 8);
-  return strtoul(hex, NULL, 16) == crc32(0, (const unsigned char *)line, (unsigned)(length - tail));
-}
-
 /* Units of a line; malloc'ed, NULL if the line is not one of ours. */
 static struct mv_unit *line_parse(const char *line, size_t length, struct mv_shard *shard)
 {
-  if (!line_crc_fits(line, length))
+  if (!mv_line_whole(line, length))
     return NULL;
   json_t *root = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL), *list = NULL;
   const char *name = NULL, *digest = NULL, *job = "";

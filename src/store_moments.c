@@ -1,10 +1,13 @@
-/* store_moments.c - the results of one cell as moments in blocks, whatever the store kind: moments as they are, samples
- * reduced on the way. Memory is one block's. */
+/* store_moments.c - one cell, read in order, wherever its rows are: samples piece by piece, or moments in blocks whatever
+ * the store kind (moments as they are, samples reduced on the way). Memory is one piece's. */
 #include "metavar/store_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "metavar/memory.h"
+
+#define PIECE (1 << 18) /* doubles in a piece of samples, about */
 
 /* Space for one block. */
 struct block {
@@ -37,52 +40,102 @@ static void block_free(struct block *block)
   free(block->scratch);
 }
 
-static bool samples_reduce(const struct mv_results *results, int cell, int64_t first, int64_t count,
-                           struct block *block)
+/* Notes, if wanted, become doubles. */
+static bool samples_read(const struct mv_rows *rows, const struct mv_layout *layout, int64_t first, int64_t count,
+                         bool notes, struct block *block)
 {
-  const struct mv_layout *layout = &mv_results_plan(results)->layout[mv_plan_entry(mv_results_plan(results), cell)];
-  if (!mv_results_read(results, cell, MV_PART_STATUS, -1, first, count, block->status))
+  if (!rows->read(rows->self, MV_PART_STATUS, -1, first, count, block->status))
     return false;
   for (int o = 0; o < layout->output_count; o++) {
-    if (layout->output[o].role >= MV_NOTE)
+    bool note = layout->output[o].role == MV_NOTE;
+    if (layout->output[o].role >= MV_NOTE && !notes)
       continue;
-    if (!mv_results_read(results, cell, MV_PART_OUTPUT, o, first, count, block->scratch))
+    if (!rows->read(rows->self, MV_PART_OUTPUT, o, first, count, block->scratch))
       return false;
+    for (int64_t k = 0; note && k < count * layout->size[o]; k++)
+      ((double *)block->scratch)[k] = (double)((int64_t *)block->scratch)[k];
     for (int64_t r = 0; r < count; r++)
       memcpy(block->values + r * layout->values + layout->offset[o], (double *)block->scratch + r * layout->size[o],
              (size_t)layout->size[o] * sizeof(double));
   }
+  return true;
+}
+
+static bool samples_reduce(const struct mv_rows *rows, const struct mv_layout *layout, int64_t first, int64_t count,
+                           struct block *block)
+{
+  if (!samples_read(rows, layout, first, count, false, block))
+    return false;
   mv_moments_make(layout, block->values, block->status, first, count, &block->count, &block->nonfinite, block->mean,
                   block->comoment, block->largest, block->largest_id);
   return true;
 }
 
-static bool moments_read(const struct mv_results *results, int cell, int64_t b, struct block *block)
+static bool moments_read(const struct mv_rows *rows, int64_t vectors, int64_t b, struct block *block)
 {
-  int64_t vectors = mv_results_plan(results)->layout[mv_plan_entry(mv_results_plan(results), cell)].vectors;
-  return mv_results_read(results, cell, MV_PART_COUNT, -1, b, 1, &block->count) &&
-         mv_results_read(results, cell, MV_PART_NONFINITE, -1, b, 1, &block->nonfinite) &&
-         mv_results_read(results, cell, MV_PART_MEAN, -1, b, 1, block->mean) &&
-         mv_results_read(results, cell, MV_PART_COMOMENT, -1, b, 1, block->comoment) &&
-         (vectors == 0 || (mv_results_read(results, cell, MV_PART_LARGEST, -1, b, 1, block->largest) &&
-                           mv_results_read(results, cell, MV_PART_LARGEST_ID, -1, b, 1, block->largest_id)));
+  return rows->read(rows->self, MV_PART_COUNT, -1, b, 1, &block->count) &&
+         rows->read(rows->self, MV_PART_NONFINITE, -1, b, 1, &block->nonfinite) &&
+         rows->read(rows->self, MV_PART_MEAN, -1, b, 1, block->mean) &&
+         rows->read(rows->self, MV_PART_COMOMENT, -1, b, 1, block->comoment) &&
+         (vectors == 0 || (rows->read(rows->self, MV_PART_LARGEST, -1, b, 1, block->largest) &&
+                           rows->read(rows->self, MV_PART_LARGEST_ID, -1, b, 1, block->largest_id)));
+}
+
+bool mv_cell_blocks(const struct mv_plan *plan, int cell, const struct mv_rows *rows,
+                    void (*visit)(void *self, const struct mv_moments *), void *self)
+{
+  int e = mv_plan_entry(plan, cell);
+  int64_t replicates = plan->replicates[cell], size = replicates < plan->job->block ? replicates : plan->job->block;
+  bool samples = plan->job->entries[e].store == MV_STORE_SAMPLES, fine = true;
+  struct block block = block_take(&plan->layout[e], samples ? size : 1);
+  for (int64_t b = 0, first = 0; first < replicates && fine; b++, first += size) {
+    int64_t left = replicates - first, count = left < size ? left : size;
+    fine = samples ? samples_reduce(rows, &plan->layout[e], first, count, &block)
+                   : moments_read(rows, plan->layout[e].vectors, b, &block);
+    if (fine)
+      visit(self, &(struct mv_moments){b, block.count, block.nonfinite, block.mean, block.comoment, block.largest,
+                                       block.largest_id});
+  }
+  block_free(&block);
+  return fine;
+}
+
+struct cell {
+  const struct mv_results *results;
+  int cell;
+};
+
+static bool read_results(void *self, enum mv_part part, int output, int64_t first, int64_t count, void *out)
+{
+  const struct cell *at = self;
+  return mv_results_read(at->results, at->cell, part, output, first, count, out);
 }
 
 int mv_results_blocks(struct mv_results *results, int cell, void (*visit)(void *self, const struct mv_moments *),
                       void *self)
 {
+  struct mv_rows rows = {read_results, &(struct cell){results, cell}};
+  return mv_cell_blocks(mv_results_plan(results), cell, &rows, visit, self) ? MV_EXIT_OK : MV_EXIT_DATA;
+}
+
+int mv_results_samples(struct mv_results *results, int cell, void (*visit)(void *self, const struct mv_samples *),
+                       void *self)
+{
   int e = mv_plan_entry(mv_results_plan(results), cell);
-  const struct mv_entry *entry = &mv_results_job(results)->entries[e];
-  bool samples = entry->store == MV_STORE_SAMPLES, fine = true;
-  int64_t size =
-      entry->replicates < mv_results_job(results)->block ? entry->replicates : mv_results_job(results)->block;
-  struct block block = block_take(&mv_results_plan(results)->layout[e], samples ? size : 1);
-  for (int64_t b = 0, first = 0; first < entry->replicates && fine; b++, first += size) {
-    int64_t left = entry->replicates - first, count = left < size ? left : size;
-    fine = samples ? samples_reduce(results, cell, first, count, &block) : moments_read(results, cell, b, &block);
+  const struct mv_layout *layout = &mv_results_plan(results)->layout[e];
+  struct mv_rows rows = {read_results, &(struct cell){results, cell}};
+  assert(mv_results_job(results)->entries[e].store == MV_STORE_SAMPLES);
+  int64_t size = layout->values < PIECE ? PIECE / layout->values : 1,
+          replicates = mv_results_plan(results)->replicates[cell];
+  if (size > replicates)
+    size = replicates;
+  struct block block = block_take(layout, size);
+  bool fine = true;
+  for (int64_t first = 0; first < replicates && fine; first += size) {
+    int64_t left = replicates - first, count = left < size ? left : size;
+    fine = samples_read(&rows, layout, first, count, true, &block);
     if (fine)
-      visit(self, &(struct mv_moments){b, block.count, block.nonfinite, block.mean, block.comoment, block.largest,
-                                       block.largest_id});
+      visit(self, &(struct mv_samples){first, count, block.values, block.status});
   }
   block_free(&block);
   return fine ? MV_EXIT_OK : MV_EXIT_DATA;

@@ -16,8 +16,15 @@ static int progress_read(int run, const char *path, const struct mv_plan *plan, 
   if (!mv_manifest_read(run, path, plan, false, &manifest))
     return MV_EXIT_DATA;
   progress->trains = plan->job->train.updates > 0;
+  struct mv_rounds rounds;
+  mv_rounds_read(run, path, plan, &rounds);
+  progress->rounds = rounds.decided;
+  progress->cells = plan->cells;
+  progress->go_on = rounds.go_on;
+  progress->fall_short = rounds.fall_short;
+  mv_rounds_free(&rounds);
   progress->total = mv_plan_samples(plan);
-  progress->done = manifest.have.samples;
+  progress->done = progress->total - mv_plan_missing(plan, &manifest.have);
   progress->nonfinite = manifest.nonfinite;
   for (int64_t s = 0; s < manifest.shards; s++)
     progress->bytes += manifest.shard[s].bytes;
@@ -39,7 +46,7 @@ int mv_store_progress(const char *path, struct mv_progress *progress)
     return MV_EXIT_DATA;
   }
   if (faccessat(run, "resolved.yaml", R_OK, 0) != 0) {
-    mv_store_say("%s: not a run of metavar (no resolved.yaml)", path);
+    mv_store_say("%s: not a run of metavar, or not readable (resolved.yaml: %s)", path, strerror(errno));
     close(run);
     return MV_EXIT_DATA;
   }

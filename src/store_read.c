@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "metavar/memory.h"
+#include "metavar/rounds.h"
 #include "metavar/sandbox.h"
 
 #define READ_SECONDS  30 /* of processor time, for opening a file or reading one piece of it, in a sandbox */
@@ -63,7 +64,8 @@ static bool link_is_hard(hid_t file, const char *path)
   return H5Lget_info(file, path, &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_HARD;
 }
 
-/* Whether the file is large enough to hold what the dataset says it has; deflate, which we never use, shrinks by 1032 at most. */
+/* Whether the file is large enough to hold what the dataset says it has; deflate, which we never use, shrinks by 1032 at
+ * most. Of an array by points, the longest cell is there in full; the others may have fewer rows than the axis. */
 static bool size_is_possible(hid_t file, hid_t dataset, hid_t creation)
 {
   hsize_t bytes = 0;
@@ -73,7 +75,10 @@ static bool size_is_possible(hid_t file, hid_t dataset, hid_t creation)
   bool fine = H5Fget_filesize(file, &bytes) >= 0 && elements >= 0 && element > 0;
   if (H5Pget_nfilters(creation) > 1)
     bytes *= 1032;
-  fine = fine && (hsize_t)elements <= bytes / element;
+  hsize_t dims[H5S_MAX_RANK] = {1};
+  int rank = H5Sget_simple_extent_dims(space, dims, NULL);
+  hsize_t cells = rank > 1 && dims[0] > 0 ? dims[0] : 1;
+  fine = fine && (hsize_t)elements / cells <= bytes / element;
   H5Sclose(space);
   H5Tclose(type);
   return fine;
@@ -186,6 +191,34 @@ static bool schema_fits(const struct mv_results *results)
   return true;
 }
 
+/* How many replicates each cell has, where a stopping rule has decided it; as many as the file can hold. False: told. */
+static bool replicates_read(struct mv_results *results)
+{
+  const struct mv_job *job = results->job;
+  hsize_t bytes = 0;
+  bool fits = H5Fget_filesize(results->file, &bytes) >= 0;
+  double need = 0;
+  for (int e = 0; e < job->entry_count && job->stop.relative_error > 0 && fits; e++) {
+    struct mv_dataset row = {.rank = 1, .dims = {job->points}};
+    int64_t *replicates = results->plan->replicates + (int64_t)e * job->points;
+    hid_t dataset = dataset_open(results->file, job->entries[e].label, "replicates"), type = memory_type(dataset);
+    fits = dataset >= 0 && has_type(dataset, MV_TYPE_INT64) && has_shape(dataset, &row) &&
+           box_read(dataset, type, 1, (hsize_t[]){0}, (hsize_t[]){(hsize_t)job->points}, replicates);
+    H5Tclose(type);
+    H5Dclose(dataset);
+    for (int p = 0; p < job->points && fits; p++) {
+      fits = mv_round_is_end(job, &job->entries[e], replicates[p]);
+      if (fits)
+        need += (double)mv_result_bytes(results->plan, &(struct mv_unit){e * job->points + p, 0, replicates[p]});
+      fits = fits && need / 1032 <= (double)bytes;
+    }
+    if (!fits)
+      mv_store_say("%s: damaged: %s/replicates is missing or not what the job's rounds can give", results->path,
+                   job->entries[e].label);
+  }
+  return fits;
+}
+
 struct mv_results *mv_results_open(const char *run_or_file, int *exit_code)
 {
   struct mv_results *results = mv_memory_take(1, sizeof *results);
@@ -198,8 +231,9 @@ struct mv_results *mv_results_open(const char *run_or_file, int *exit_code)
   }
   if (results->job) {
     results->plan = mv_plan_make(results->job);
-    results->schema = mv_schema_make(results->plan);
-    if (schema_fits(results)) {
+    bool fits = replicates_read(results);
+    results->schema = fits ? mv_schema_make(results->plan) : NULL;
+    if (fits && schema_fits(results)) {
       mv_sandbox_budget(0);
       *exit_code = MV_EXIT_OK;
       return results;

@@ -29,6 +29,7 @@ struct mv_store {
   const struct mv_plan *plan;
   struct mv_schema *schema;
   struct mv_manifest manifest;
+  struct mv_rounds rounds;
   int next_shard, attempt;
   struct mv_result *pending; /* views of malloc'ed copies */
   int pending_count;
@@ -48,14 +49,19 @@ static int open_manifest(struct mv_store *store)
   if (!mv_manifest_read(store->run, store->path, store->plan, true, &store->manifest))
     return MV_EXIT_IO;
   store->manifest_fd = openat(store->run, "manifest.jsonl", O_WRONLY | O_APPEND | O_CLOEXEC);
-  int shards = mv_file_last_number(store->run, "shards"), attempts = mv_file_last_number(store->run, "attempts");
-  if (store->manifest_fd < 0 || shards < 0 || attempts < 0) {
-    mv_store_say("%s: cannot write to the run directory: %s", store->path, strerror(errno));
+  const char *wrong = store->manifest_fd < 0 ? "manifest.jsonl" : NULL;
+  int shards = wrong ? 0 : mv_file_last_number(store->run, "shards");
+  wrong = shards < 0 ? "shards" : wrong;
+  int attempts = wrong ? 0 : mv_file_last_number(store->run, "attempts");
+  wrong = attempts < 0 ? "attempts" : wrong;
+  if (wrong) {
+    mv_store_say_unwritten(store->path, wrong, 0);
     return MV_EXIT_IO;
   }
   int listed = store->manifest.last_number; /* a name is never used again, even if its file is gone */
   store->next_shard = (shards > listed ? shards : listed) + 1;
   store->attempt = attempts + 1;
+  mv_rounds_read(store->run, store->path, store->plan, &store->rounds);
   return MV_EXIT_OK;
 }
 
@@ -121,6 +127,7 @@ void mv_store_close(struct mv_store *store)
     mv_stop_clear(store->run);
   mv_schema_free(store->schema);
   mv_manifest_free(&store->manifest);
+  mv_rounds_free(&store->rounds);
   if (store->manifest_fd >= 0)
     close(store->manifest_fd);
   if (store->run >= 0)
@@ -324,17 +331,31 @@ int mv_store_commit(struct mv_store *store)
   return fine ? MV_EXIT_OK : MV_EXIT_IO;
 }
 
+int mv_store_decide(struct mv_store *store, bool *more)
+{
+  int code = mv_store_commit(store);
+  int64_t missing = mv_plan_missing(store->plan, &store->manifest.have);
+  while (code == MV_EXIT_OK && missing == 0 && store->rounds.go_on > 0) {
+    code = mv_rounds_decide(store->run, store->path, store->plan, store->schema, &store->manifest, &store->rounds);
+    missing = mv_plan_missing(store->plan, &store->manifest.have);
+    mv_schema_free(store->schema);
+    store->schema = mv_schema_make(store->plan); /* longer axes */
+  }
+  *more = missing > 0;
+  return code;
+}
+
 int mv_store_finalize(struct mv_store *store)
 {
   int code = mv_store_commit(store);
   if (code != MV_EXIT_OK)
     return code;
-  int64_t missing = mv_plan_samples(store->plan) - store->manifest.have.samples;
+  int64_t missing = mv_plan_missing(store->plan, &store->manifest.have);
   if (missing > 0) {
     mv_store_say("%s: %lld samples are missing; run the same command again", store->path, (long long)missing);
     return MV_EXIT_AGAIN;
   }
-  size_t need = mv_schema_bytes(store->schema);
+  size_t need = mv_schema_bytes(store->schema, store->plan);
   double waited = 0;
   while (!has_room(store, need)) {
     if (!wait_for_room(store, "results.h5", need, &waited)) {

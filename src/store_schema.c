@@ -165,6 +165,26 @@ static void add_cost(struct mv_schema *schema, const struct mv_plan *plan, int e
   }
 }
 
+/* Replicates of the entry's longest cell. */
+static int64_t longest(const struct mv_plan *plan, int entry)
+{
+  int64_t most = 0;
+  for (int p = 0; p < plan->job->points; p++) {
+    int64_t replicates = plan->replicates[(int64_t)entry * plan->job->points + p];
+    most = replicates > most ? replicates : most;
+  }
+  return most;
+}
+
+/* With a stopping rule cells differ: how many replicates each has. The rest of its rows is fill. */
+static void add_replicates(struct mv_schema *schema, const struct mv_plan *plan, int entry)
+{
+  int64_t *replicates = add_numbers(schema, plan->job->entries[entry].label, "replicates", "point", plan->job->points,
+                                    "replicates of the point; rows beyond are absent");
+  memcpy(replicates, plan->replicates + (int64_t)entry * plan->job->points,
+         (size_t)plan->job->points * sizeof *replicates);
+}
+
 /* A dataset [point, replicate or block, ...] that units fill. */
 static struct mv_dataset *add_stream(struct mv_schema *schema, const struct mv_plan *plan, int entry, const char *name,
                                      enum mv_type type, enum mv_part part, const char *unit, const char *doc)
@@ -175,15 +195,15 @@ static struct mv_dataset *add_stream(struct mv_schema *schema, const struct mv_p
   dataset->entry = entry;
   add_axis(dataset, cell_axis(plan->job), plan->job->points);
   if (e->store == MV_STORE_SAMPLES)
-    add_axis(dataset, plan->job->train.updates ? "update" : "replicate", mv_job_rows(plan->job, entry));
+    add_axis(dataset, plan->job->train.updates ? "update" : "replicate", longest(plan, entry));
   else
-    add_axis(dataset, "block", (e->replicates + plan->job->block - 1) / plan->job->block);
+    add_axis(dataset, "block", (longest(plan, entry) + plan->job->block - 1) / plan->job->block);
   return dataset;
 }
 
-static void add_replicates(struct mv_schema *schema, const struct mv_entry *e)
+static void add_coordinates(struct mv_schema *schema, const struct mv_entry *e, int64_t n)
 {
-  int64_t p = e->perturbations_per_lifetime, l = e->lifetimes_per_task, n = e->replicates;
+  int64_t p = e->perturbations_per_lifetime, l = e->lifetimes_per_task;
   add_index(schema, e->label, "replicate", n, "replicate id");
   add_rule(schema, e->label, "task_instance", "replicate", n, 1, p * l, INT64_MAX, "task instance of the replicate");
   add_rule(schema, e->label, "lifetime", "replicate", n, 1, p, l, "lifetime draw within the task instance");
@@ -214,7 +234,7 @@ static void add_samples(struct mv_schema *schema, const struct mv_plan *plan, in
   if (plan->job->train.updates)
     add_updates(schema, plan, entry);
   else
-    add_replicates(schema, e);
+    add_coordinates(schema, e, longest(plan, entry));
   for (int o = 0; o < layout->output_count; o++) {
     const struct mv_output *output = &layout->output[o];
     struct mv_dataset *dataset =
@@ -232,7 +252,7 @@ static void add_moment_scales(struct mv_schema *schema, const struct mv_plan *pl
 {
   const struct mv_entry *e = &plan->job->entries[entry];
   const struct mv_layout *layout = &plan->layout[entry];
-  int64_t m = layout->moments, blocks = (e->replicates + plan->job->block - 1) / plan->job->block;
+  int64_t m = layout->moments, blocks = (longest(plan, entry) + plan->job->block - 1) / plan->job->block;
   add_rule(schema, e->label, "block", "block", blocks, plan->job->block, 1, INT64_MAX,
            "first replicate id of the block");
   mv_label_values(layout,
@@ -290,6 +310,8 @@ struct mv_schema *mv_schema_make(const struct mv_plan *plan)
       for (int a = 0; a < layout->output[o].rank; a++)
         add_scale(schema, entry->label, &layout->output[o].axis[a]);
     add_cost(schema, plan, e);
+    if (plan->job->stop.relative_error > 0)
+      add_replicates(schema, plan, e);
     if (entry->store == MV_STORE_SAMPLES)
       add_samples(schema, plan, e);
     else
@@ -403,12 +425,25 @@ void mv_dataset_rows(const struct mv_plan *plan, const struct mv_unit *unit, int
   *count = samples ? unit->count : (unit->count + block - 1) / block;
 }
 
-size_t mv_schema_bytes(const struct mv_schema *schema)
+/* Of the rows of an entry, the share that its cells have: where they differ, the rest is never written. */
+static double filled_share(const struct mv_plan *plan, int entry)
+{
+  const int64_t *replicates = plan->replicates + (int64_t)entry * plan->job->points;
+  double sum = 0, most = 1;
+  for (int p = 0; p < plan->job->points; p++) {
+    sum += (double)replicates[p];
+    most = (double)replicates[p] > most ? (double)replicates[p] : most;
+  }
+  return sum / (most * plan->job->points);
+}
+
+size_t mv_schema_bytes(const struct mv_schema *schema, const struct mv_plan *plan)
 {
   double need = 1 << 20;
   for (int k = 0; k < schema->count; k++) {
     const struct mv_dataset *row = &schema->dataset[k];
-    need += 4096 + 1.02 * (double)mv_dataset_elements(row) * (double)mv_type_bytes(row->type);
+    double share = row->entry < 0 ? 1 : filled_share(plan, row->entry);
+    need += 4096 + 1.02 * share * (double)mv_dataset_elements(row) * (double)mv_type_bytes(row->type);
   }
   return (size_t)need;
 }

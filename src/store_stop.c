@@ -21,7 +21,7 @@ static int open_run(const char *path)
   if (run < 0)
     mv_store_say("%s: %s", path, strerror(errno));
   else if (faccessat(run, "resolved.yaml", F_OK, 0) != 0) {
-    mv_store_say("%s: not a run of metavar (no resolved.yaml)", path);
+    mv_store_say("%s: not a run of metavar, or not readable (resolved.yaml: %s)", path, strerror(errno));
     close(run);
     run = -1;
   }

@@ -77,15 +77,28 @@ void mv_sums_free(struct mv_sums *sums)
   *sums = (struct mv_sums){0};
 }
 
+/* Texts are read whole, for then their size is limited. */
+static bool digest_of(int run, const char *name, char hex[33])
+{
+  size_t length = strlen(name), size;
+  int64_t bytes;
+  if (length > 3 && strcmp(name + length - 3, ".h5") == 0)
+    return mv_file_digest(run, name, &bytes, hex);
+  char *text = mv_file_read(run, name, &size);
+  if (text)
+    mv_bytes_digest(text, size, hex);
+  free(text);
+  return text != NULL;
+}
+
 enum mv_sum_state mv_sums_state(int run, const struct mv_sums *sums, const char *name)
 {
   char hex[33] = "";
-  int64_t bytes;
   bool listed = false;
   for (int k = 0; k < sums->count; k++) {
     if (strcmp(sums->at[k].name, name) != 0)
       continue;
-    if (!listed && !mv_file_digest(run, name, &bytes, hex))
+    if (!listed && !digest_of(run, name, hex))
       return MV_SUM_GONE;
     if (strcmp(sums->at[k].hex, hex) == 0)
       return MV_SUM_FITS;

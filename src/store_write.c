@@ -133,9 +133,9 @@ static bool put_fill(hid_t object)
 /* CF: what the numbers of a status mean. */
 static bool put_flags(hid_t object)
 {
-  const int8_t values[] = {MV_OK, MV_NONFINITE};
-  return put_attribute(object, "flag_values", H5T_STD_I8LE, H5Screate_simple(1, (hsize_t[]){2}, NULL), values) &&
-         put_text(object, "flag_meanings", "ok nonfinite");
+  const int8_t values[] = {MV_OK, MV_NONFINITE, MV_ABSENT};
+  return put_attribute(object, "flag_values", H5T_STD_I8LE, H5Screate_simple(1, (hsize_t[]){3}, NULL), values) &&
+         put_text(object, "flag_meanings", "ok nonfinite absent");
 }
 
 static bool put_fields(hid_t group, const char *prefix, const struct mv_field *table, const void *settings)
@@ -165,20 +165,33 @@ static void chunk_shape(int rank, const hsize_t *dims, size_t element, hsize_t *
   }
 }
 
-static hid_t dataset_create(hid_t group, const char *name, enum mv_type type, int rank, const hsize_t *dims)
+/* What stands where a cell has no row. */
+static void fill_set(hid_t creation, enum mv_type type, enum mv_part part)
 {
+  if (type == MV_TYPE_DOUBLE)
+    H5Pset_fill_value(creation, H5T_NATIVE_DOUBLE, &(double){(double)NAN});
+  else if (part == MV_PART_STATUS)
+    H5Pset_fill_value(creation, H5T_NATIVE_INT8, &(int8_t){MV_ABSENT});
+  else if (part == MV_PART_LARGEST_ID)
+    H5Pset_fill_value(creation, H5T_NATIVE_INT64, &(int64_t){-1});
+  else if (part == MV_PART_OUTPUT) /* notes */
+    H5Pset_fill_value(creation, H5T_NATIVE_INT64, &(int64_t){INT64_MIN});
+}
+
+static hid_t dataset_create(hid_t group, const struct mv_dataset *row, int rank, const hsize_t *dims)
+{
+  enum mv_type type = row->type;
   hsize_t chunk[MV_RANK_MAX];
   hid_t space = rank ? H5Screate_simple(rank, dims, NULL) : H5Screate(H5S_SCALAR);
   hid_t file_type = type_open(type), creation = H5Pcreate(H5P_DATASET_CREATE);
   H5Pset_attr_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
-  if (type == MV_TYPE_DOUBLE)
-    H5Pset_fill_value(creation, H5T_NATIVE_DOUBLE, &(double){(double)NAN});
+  fill_set(creation, type, row->part);
   if (rank > 0 && type != MV_TYPE_STRING) {
     chunk_shape(rank, dims, mv_type_bytes(type), chunk);
     H5Pset_chunk(creation, rank, chunk);
     H5Pset_fletcher32(creation);
   }
-  hid_t dataset = H5Dcreate2(group, name, file_type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  hid_t dataset = H5Dcreate2(group, row->name, file_type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
   H5Pclose(creation);
   H5Tclose(file_type);
   H5Sclose(space);
@@ -242,7 +255,7 @@ static bool row_create(hid_t group, const struct mv_dataset *row)
   hsize_t dims[MV_RANK_MAX];
   for (int d = 0; d < row->rank; d++)
     dims[d] = (hsize_t)row->dims[d];
-  hid_t dataset = dataset_create(group, row->name, row->type, row->rank, dims);
+  hid_t dataset = dataset_create(group, row, row->rank, dims);
   bool fine = dataset >= 0 && put_text(dataset, "long_name", row->doc) && put_text(dataset, "units", row->unit) &&
               (row->type != MV_TYPE_DOUBLE || put_fill(dataset)) &&
               (row->part != MV_PART_STATUS || put_flags(dataset)) && contents_write(dataset, row) &&
@@ -278,7 +291,7 @@ static bool unit_write(hid_t file, int number, const struct mv_plan *plan, const
     if (row->entry != mv_plan_entry(plan, (int)unit->cell))
       continue;
     row_box(row, count, dims);
-    hid_t dataset = dataset_create(group, row->name, row->type, row->rank - 1, dims);
+    hid_t dataset = dataset_create(group, row, row->rank - 1, dims);
     fine = dataset >= 0 &&
            box_write(dataset, row->type, row->rank - 1, start, dims, mv_dataset_gather(row, plan, result, scratch));
     fine = H5Dclose(dataset) >= 0 && fine;

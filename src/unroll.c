@@ -4,8 +4,8 @@
  *   theta'_{n+1} = d_theta f theta'_n + d_eta f  of every block whose window covers step n in some lane.
  *
  * Window [s, s + T): theta'_s = d init / d eta if s = 0, and 0 if s > 0 (stop-gradient before the window; Vuorio et al.
- * 2022). Lanes have their own starts: a lane ahead of its window has its tangent held at zero, a lane past it is masked
- * out of the report.
+ * 2022). Lanes have their own starts: a lane has its tangent set to zero when its window starts, and is masked out of the report
+ * outside of it.
  */
 #include <assert.h>
 
@@ -98,54 +98,58 @@ static struct mv_noise draw_step(struct source *s, const struct mv_draws *d, int
 
 /* --- tangent blocks ---------------------------------------------------------------------------------------- */
 
-static void bounds(const struct mv_block *b, int64_t *first, int64_t *last)
+/* Lanes whose window starts at step n > 0 have no tangent yet; what they held before is rubbish. */
+static void begin_lanes(const struct mv_problem *p, struct mv_block *b, int64_t n)
 {
-  *first = *last = b->start[0];
-  for (int l = 1; l < MV_LANES; l++) {
-    *first = b->start[l] < *first ? b->start[l] : *first;
-    *last = b->start[l] > *last ? b->start[l] : *last;
-  }
-}
-
-/* Lanes whose window starts at step n > 0 or later have no tangent yet. */
-static void hold_at_zero(const struct mv_problem *p, struct mv_block *b, int64_t n)
-{
-  num begun = num_set(0.0);
-  for (int l = 0; l < MV_LANES; l++)
-    NUM_LANE(&begun, 0, l) = b->start[l] == 0 || b->start[l] < n;
+  numb begins = mv_window_holds(b->start, n, 1);
+  if (n == 0 || !numb_any(begins))
+    return;
   for (int i = 0; i < p->shape.meta * p->shape.state; i++)
-    b->theta_dot[i] = mv_keep(begun, b->theta_dot[i]);
+    b->theta_dot[i] = num_select(begins, num_set(0.0), b->theta_dot[i]);
 }
 
-static void block_init(const struct mv_walk *w, const struct mv_life *life, const num *eta_dot, struct mv_block *b)
+static struct mv_columns columns_of(const struct mv_walk *w, struct mv_block *b)
+{
+  return (struct mv_columns){w->problem->shape.meta, b->hessian, !w->no_expected, b->zero, b->theta_dot, b->dot};
+}
+
+static void block_init(const struct mv_walk *w, const struct mv_life *life, struct mv_block *b)
 {
   const struct mv_shape *s = &w->problem->shape;
   b->theta_dot = mv_arena_take(w->arena, sizeof(num) * (size_t)(s->meta * s->state));
   b->dot = mv_arena_take(w->arena, sizeof(struct mv_report) * (size_t)s->meta);
   b->inside = mv_arena_take(w->arena, sizeof(num));
-  struct mv_columns columns = {s->meta, b->hessian, eta_dot, b->theta_dot, b->dot};
+  b->zero = mv_arena_take(w->arena, sizeof(bool) * (size_t)s->meta);
+  struct mv_columns columns = columns_of(w, b);
   w->problem->task->init_jvp(life, &columns);
 }
 
-static void block_step(const struct mv_walk *w, const struct mv_life *life, int64_t n, const num *eta_dot,
-                       const num *theta, const num *tape, struct mv_block *b)
+/* Tangents of all blocks whose window covers step n in some lane, in one call. active[block_count]: scratch. */
+static void blocks_step(const struct mv_walk *w, const struct mv_life *life, int64_t n, const num *theta,
+                        const num *tape, struct mv_columns *active)
 {
-  int64_t first, last;
-  bounds(b, &first, &last);
-  b->active = n >= first && n - last < b->length;
-  if (!b->active)
-    return;
-  if (n <= last && last > 0)
-    hold_at_zero(w->problem, b, n);
-  struct mv_columns columns = {w->problem->shape.meta, b->hessian, eta_dot, b->theta_dot, b->dot};
-  w->problem->task->step_jvp(life, n, theta, tape, &columns);
-  num inside = *b->inside = mv_window_mask(b->start, n, b->length);
-  if (first == last)
-    return;
-  for (int c = 0; c < columns.count; c++) {
-    struct mv_report *r = &b->dot[c];
-    *r = (struct mv_report){mv_keep(inside, r->objective), mv_keep(inside, r->logp), mv_keep(inside, r->surrogate),
-                            mv_keep(inside, r->expected)};
+  int count = 0;
+  for (int i = 0; i < w->block_count; i++) {
+    struct mv_block *b = &w->blocks[i];
+    b->active = numb_any(mv_window_holds(b->start, n, b->length));
+    if (b->active) {
+      begin_lanes(w->problem, b, n);
+      active[count++] = columns_of(w, b);
+    }
+  }
+  if (count)
+    w->problem->task->step_jvp(life, n, theta, tape, active, count);
+  for (int i = 0; i < w->block_count; i++) {
+    struct mv_block *b = &w->blocks[i];
+    if (!b->active)
+      continue;
+    numb inside = mv_window_holds(b->start, n, b->length);
+    *b->inside = num_select(inside, num_set(1.0), num_set(0.0));
+    for (int c = 0; c < w->problem->shape.meta; c++) {
+      struct mv_report *r = &b->dot[c];
+      *r = (struct mv_report){mv_keep(inside, r->objective), mv_keep(inside, r->logp), mv_keep(inside, r->surrogate),
+                              mv_keep(inside, r->expected)};
+    }
   }
 }
 
@@ -155,16 +159,16 @@ size_t mv_walk_bytes(const struct mv_problem *p, int block_count)
 {
   const struct mv_shape *s = &p->shape;
   size_t nums[] = {
-      (size_t)s->instance,        (size_t)s->prepared, (size_t)s->state,
-      (size_t)s->state,           (size_t)s->tape,     (size_t)most(p, 0),
-      (size_t)most(p, 1),         (size_t)most(p, 2),  (size_t)most(p, 0) + (size_t)most(p, 1) + (size_t)most(p, 2),
-      (size_t)(s->meta * s->meta)};
+      (size_t)s->instance, (size_t)s->prepared, (size_t)s->state,
+      (size_t)s->state,    (size_t)s->tape,     (size_t)most(p, 0),
+      (size_t)most(p, 1),  (size_t)most(p, 2),  (size_t)most(p, 0) + (size_t)most(p, 1) + (size_t)most(p, 2)};
   size_t bytes = 0;
   for (size_t i = 0; i < sizeof nums / sizeof *nums; i++)
     bytes += mv_arena_cost(sizeof(num) * nums[i]);
-  return bytes +
+  return bytes + mv_arena_cost(sizeof(struct mv_columns) * (size_t)block_count) +
          (size_t)block_count * (mv_arena_cost(sizeof(num) * (size_t)(s->meta * s->state)) +
-                                mv_arena_cost(sizeof(struct mv_report) * (size_t)s->meta) + mv_arena_cost(sizeof(num)));
+                                mv_arena_cost(sizeof(struct mv_report) * (size_t)s->meta) + mv_arena_cost(sizeof(num)) +
+                                mv_arena_cost(sizeof(bool) * (size_t)s->meta));
 }
 
 void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
@@ -180,9 +184,7 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   num *theta = mv_arena_take(arena, sizeof(num) * (size_t)s->state);
   num *next = mv_arena_take(arena, sizeof(num) * (size_t)s->state);
   num *tape = mv_arena_take(arena, sizeof(num) * (size_t)s->tape);
-  num *eta_dot = mv_arena_take(arena, sizeof(num) * (size_t)(s->meta * s->meta));
-  for (int j = 0; j < s->meta; j++)
-    eta_dot[j * s->meta + j] = num_set(1.0);
+  struct mv_columns *active = mv_arena_take(arena, sizeof(struct mv_columns) * (size_t)w->block_count);
   struct source source;
   source_open(&source, w);
 
@@ -194,14 +196,13 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   noise = draw_start(&source, &s->at_init, MV_FOR_INIT);
   p->task->init(&life, &noise, theta);
   for (int i = 0; i < w->block_count; i++)
-    block_init(w, &life, eta_dot, &w->blocks[i]);
+    block_init(w, &life, &w->blocks[i]);
 
   for (int64_t n = 0; n < w->steps; n++) {
     struct mv_report report;
     noise = draw_step(&source, &s->at_step, n);
     p->task->step(&life, n, &noise, w->shadow, theta, next, tape, &report);
-    for (int i = 0; i < w->block_count; i++)
-      block_step(w, &life, n, eta_dot, theta, tape, &w->blocks[i]);
+    blocks_step(w, &life, n, theta, tape, active);
     observe(self, n, &report, w->blocks);
     num *swap = theta;
     theta = next;

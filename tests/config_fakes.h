@@ -34,9 +34,10 @@ static struct mv_shape slope_shape(const void *settings)
   return (struct mv_shape){.meta = 2, .state = (int)((const struct slope *)settings)->arms};
 }
 
-static void no_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape, struct mv_columns *columns)
+static void no_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape, struct mv_columns *blocks,
+                   int block_count)
 {
-  (void)life, (void)n, (void)theta, (void)tape, (void)columns;
+  (void)life, (void)n, (void)theta, (void)tape, (void)blocks, (void)block_count;
 }
 
 static const struct mv_task fake_slope = {.name = "slope",

@@ -130,7 +130,7 @@ static inline void rig_sample(struct rig *r, struct mv_key key, const double *et
                          .count = r->kernel->lanes,
                          .forced = forced,
                          .arena = &r->arena,
-                         .values = r->values};
+                         .values = (void *)r->values};
   for (int l = 0; l < MV_LANES_MAX; l++)
     q.task[l] = first + (l < r->kernel->lanes ? l : 0);
   r->arena.used = 0;

@@ -123,6 +123,28 @@ static void test_canonical(void **state)
   check_round_trip(good_edit("seed: 7", "seed: 18446744073709551615\nsampler: gumbel"));
 }
 
+/* The stopping rule: only there when it is given, with whole blocks in a first round; and `*` in a path. */
+static void test_stop(void **state)
+{
+  (void)state;
+  const char *sets[] = {"estimators.*.replicates=5e6", "stop.statistic=gradient"};
+  struct mv_job *job = good_edit("eta:\n", "block: 30\nstop: {relative_error: 0.05}\neta:\n");
+  assert_true(job->stop.relative_error == 0.05 && job->stop.statistic == MV_STATISTIC_VARIANCE);
+  assert_int_equal(job->stop.first_round, 32 * 30);
+  check_round_trip(job);
+  char *text = edited_job("eta:\n", "stop: {relative_error: 1, first_round: 1001}\neta:\n");
+  job = good(text, sets, 2);
+  assert_true(job->stop.relative_error == 1 && job->stop.statistic == MV_STATISTIC_GRADIENT);
+  assert_int_equal(job->stop.first_round, 2000);
+  assert_true(job->entries[0].replicates == 5000000 && job->entries[1].replicates == 5000000);
+  char *canonical = mv_job_canonical(job, false), *identity = mv_job_canonical(job, true);
+  assert_non_null(
+      strstr(canonical, "\nstop:\n  relative_error: 1\n  statistic: gradient\n  first_round: 2000\neta:\n"));
+  assert_null(strstr(identity, "stop"));
+  free(canonical), free(identity), free(text);
+  check_round_trip(job);
+}
+
 /* Only what changes results is identity. */
 static void test_identity(void **state)
 {
@@ -309,9 +331,9 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_meaning),   cmocka_unit_test(test_completed), cmocka_unit_test(test_canonical),
-      cmocka_unit_test(test_identity),  cmocka_unit_test(test_eta_forms), cmocka_unit_test(test_numbers),
-      cmocka_unit_test(test_print),     cmocka_unit_test(test_sweeps),    cmocka_unit_test(test_overrides),
-      cmocka_unit_test(test_mutations),
+      cmocka_unit_test(test_stop),      cmocka_unit_test(test_identity),  cmocka_unit_test(test_eta_forms),
+      cmocka_unit_test(test_numbers),   cmocka_unit_test(test_print),     cmocka_unit_test(test_sweeps),
+      cmocka_unit_test(test_overrides), cmocka_unit_test(test_mutations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

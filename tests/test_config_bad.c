@@ -183,6 +183,17 @@ static const struct bad_set {
     {"seed", {"", "", "--set seed: is not of the form path=value"}},
     {"a..b=1", {"", "", "--set a..b: is not of the form path=value"}},
     {"estimators.es.population=3", {"", "", "--set estimators.es.population: 3 is odd"}},
+    {"estimators.*.replicates=0",
+     {"", "", "--set estimators.*.replicates: 0 is out of range"}}, /* two items, told once */
+    {"stop=0.1", {"", "", "--set stop: a single value where a mapping belongs"}},
+    {"stop={statistic: bias}",
+     {"", "",
+      "--set stop: relative_error: missing in stop\n"
+      "--set stop: statistic: \"bias\" is not a choice"}},
+    {"stop={relative_error: 0, first: 1}",
+     {"", "",
+      "--set stop: unknown key \"first\" in stop\n"
+      "--set stop: relative_error: 0 is out of range"}},
     {"block=0", {"seed: 7", "seed: x", "f:2:7: seed: \"x\"\n--set block: 0 is out of range"}},
 };
 

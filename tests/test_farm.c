@@ -25,6 +25,7 @@ struct world {
   struct mv_comm *comm;
   int64_t units, handed, taken; /* to hand out, handed out, done() calls */
   int64_t window;               /* the next unit waits until fewer than so many are under way; 0: it does not */
+  int64_t batch, ready;         /* more() makes so many ready; 0: all are */
   int64_t quit_done, quit_tick; /* give up in this done() call or after so many units; -1: never */
   int64_t microseconds, words;  /* of the longest unit; size of the largest result */
   int *seen;                    /* [units] done() calls of each */
@@ -65,7 +66,7 @@ static uint64_t pattern(int64_t id, int64_t word)
 static enum mv_next next(void *self, void *unit)
 {
   struct world *w = self;
-  if (w->handed == w->units) {
+  if (w->handed == (w->batch ? w->ready : w->units)) {
     return MV_NEXT_NONE;
   }
   if (w->window && w->handed - w->taken >= w->window) {
@@ -77,6 +78,15 @@ static enum mv_next next(void *self, void *unit)
   struct unit u = {id, w->microseconds ? (id * 7919) % w->microseconds : 0, w->words ? (id * 104729) % w->words : 0};
   memcpy(unit, &u, sizeof u);
   return MV_NEXT_UNIT;
+}
+
+/* Comes when everything is in, and only then. */
+static bool more(void *self)
+{
+  struct world *w = self;
+  w->wrong |= w->taken != w->handed;
+  w->ready = w->batch && w->ready + w->batch < w->units ? w->ready + w->batch : w->units;
+  return w->handed < w->ready;
 }
 
 static size_t compute(void *self, const void *unit, void **result, size_t *capacity)
@@ -149,6 +159,7 @@ static struct mv_farm farm_of(struct world *w, bool master_computes, double pati
 {
   return (struct mv_farm){.self = w,
                           .next = next,
+                          .more = more,
                           .done = done,
                           .tick = tick,
                           .unit_size = sizeof(struct unit),
@@ -273,6 +284,10 @@ int main(int argc, char **argv)
           (struct world){.units = 2000, .window = 3, .quit_done = -1, .quit_tick = -1, .microseconds = 200}, master);
     trial(comm, "done gives up while some wait",
           (struct world){.units = 1000, .window = 1, .quit_done = 50, .quit_tick = -1, .microseconds = 200}, master);
+    trial(comm, "work in rounds",
+          (struct world){.units = 130, .batch = 9, .quit_done = -1, .quit_tick = -1, .microseconds = 2000}, master);
+    trial(comm, "done gives up in a later round",
+          (struct world){.units = 1000, .batch = 9, .quit_done = 50, .quit_tick = -1, .microseconds = 1000}, master);
     trial(comm, "done gives up at once",
           (struct world){.units = 1000, .quit_done = 0, .quit_tick = -1, .microseconds = 1000}, master);
     trial(comm, "done gives up midway",

@@ -13,7 +13,7 @@ block: 50
 eta: {points: [[0.4, -0.3], [1, 0], [0.4, 0.5]]}
 estimators:
   - {name: backprop, label: nan, truncation: [2, 4], meta_discount: [0.5, 1], hessian: [pathwise, dice], replicates: 3000, lifetimes_per_task: 2}
-  - {name: es, truncation: [2, 4], replicates: 3000, perturbations_per_lifetime: 2, store: moments}
+  - {name: es, truncation: [2, 4], replicates: 3000, lifetimes_per_task: 2, perturbations_per_lifetime: 2}
   - {name: reference, truncation: [2, 4], replicates: 3000, store: moments}
 Y
 run=$scratch/run
@@ -24,7 +24,7 @@ tables=$run/analysis
 code() { # WANTED PATTERN COMMAND...: exit code, and what stderr must say if anything
   local wanted=$1 pattern=$2
   shift 2
-  timeout 120 "$@" >"$scratch/out" 2>"$scratch/err"
+  timeout 900 "$@" >"$scratch/out" 2>"$scratch/err"
   local got=$?
   [ $got = "$wanted" ] && { [ -z "$pattern" ] || grep -qE "$pattern" "$scratch/err"; } && ! grep -q Traceback "$scratch/err" && return
   echo "exit code $got, wanted $wanted and '$pattern': $*"

@@ -20,8 +20,17 @@ struct fake {
   struct mv_job job;
   struct mv_entry entries[ENTRIES];
   struct mv_layout layout[ENTRIES];
+  int64_t replicates[POINTS * ENTRIES];
   struct mv_plan plan;
 };
+
+static void set_replicates(struct fake *f, int entry, int64_t replicates)
+{
+  f->entries[entry].replicates = replicates;
+  for (int p = 0; p < POINTS; p++) {
+    f->replicates[entry * POINTS + p] = replicates;
+  }
+}
 
 static void make_fake(struct fake *f)
 {
@@ -29,13 +38,15 @@ static void make_fake(struct fake *f)
   f->entries[0] = (struct mv_entry){.replicates = SAMPLES_TOTAL, .store = MV_STORE_SAMPLES};
   f->entries[1] = (struct mv_entry){.replicates = MOMENTS_TOTAL, .store = MV_STORE_MOMENTS};
   for (int e = 0; e < ENTRIES; e++) {
+    set_replicates(f, e, f->entries[e].replicates);
     f->layout[e] = (struct mv_layout){.values = 10, .moments = 9, .pairs = 45, .vectors = 2};
   }
   f->job.points = POINTS;
   f->job.entry_count = ENTRIES;
   f->job.entries = f->entries;
   f->job.block = BLOCK;
-  f->plan = (struct mv_plan){.job = &f->job, .layout = f->layout, .cells = POINTS * ENTRIES};
+  f->plan =
+      (struct mv_plan){.job = &f->job, .layout = f->layout, .cells = POINTS * ENTRIES, .replicates = f->replicates};
 }
 
 static int64_t replicates_of(const struct fake *f, int64_t cell)
@@ -166,7 +177,7 @@ static void sizes(void **state)
 
   /* fast ones: still 8 units a rank */
   const double fast[ENTRIES] = {1e-9, 1e-9};
-  f.entries[1].replicates = 100 * BLOCK;
+  set_replicates(&f, 1, 100 * BLOCK);
   s = mv_schedule_create(&f.plan);
   mv_schedule_cut(s, fast, 4);
   assert_true(mv_schedule_units(s) >= 32);
@@ -174,7 +185,7 @@ static void sizes(void **state)
   mv_schedule_free(s);
 
   /* half a second to a second each where there is enough work */
-  f.entries[0].replicates = 1000000;
+  set_replicates(&f, 0, 1000000);
   s = mv_schedule_create(&f.plan);
   mv_schedule_cut(s, even, 4);
   assert_true(mv_schedule_next(s, &unit));
@@ -182,7 +193,7 @@ static void sizes(void **state)
   mv_schedule_free(s);
 
   /* a result stays small whatever the job asks for */
-  f.entries[0].replicates = INT64_C(100000000000);
+  set_replicates(&f, 0, INT64_C(100000000000));
   f.job.unit = INT64_C(50000000000);
   s = mv_schedule_create(&f.plan);
   mv_schedule_cut(s, even, 4);

@@ -279,6 +279,21 @@ static void check_block(void *self, const struct mv_moments *got)
   free(rows), free(mean), free(comoment);
 }
 
+/* Samples of one cell against the function itself; notes are not read. */
+static void check_samples(void *self, const struct mv_samples *got)
+{
+  struct check *check = self;
+  const struct mv_layout *l = &check->plan->layout[mv_plan_entry(check->plan, check->cell)];
+  double row[l->values];
+  assert_int_equal(got->first, check->blocks);
+  for (int64_t r = 0; r < got->count; r++) {
+    expected_row(check->plan, check->cell, got->first + r, row);
+    assert_same_bits(got->values + r * l->values, row, (size_t)l->moments * 8);
+    assert_int_equal(got->status[r] == MV_OK, row_is_finite(l, row));
+  }
+  check->blocks += got->count;
+}
+
 /* With blocks of one replicate the mean is the sample itself; with 16 it is statistics. */
 static void test_values(void **state)
 {
@@ -298,6 +313,11 @@ static void test_values(void **state)
       int64_t n = rig.job->entries[mv_plan_entry(rig.plan, cell)].replicates;
       assert_int_equal(check.blocks, (n + block - 1) / block);
       nonfinite += check.nonfinite;
+      check.blocks = 0;
+      if (rig.job->entries[mv_plan_entry(rig.plan, cell)].store == MV_STORE_SAMPLES) {
+        assert_int_equal(mv_results_samples(results, cell, check_samples, &check), MV_EXIT_OK);
+        assert_int_equal(check.blocks, n);
+      }
     }
     assert_true(nonfinite > 0);
     struct mv_progress progress;

@@ -12,6 +12,13 @@ code() { # WANTED COMMAND...
   cat err
   [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; cat out; return 1; }
 }
+refused() { # CODES COMMAND...: with one of them, and soon
+  local codes=$1 got
+  shift
+  timeout 20 "$@" >out 2>err
+  got=$?
+  [[ $codes = *$got* ]] || { cat err; echo "exit code $got: $*"; return 1; }
+}
 says() { grep -q -- "$1" out err || { cat out err; return 1; }; }
 fails_in() { # CHECK...: verify says BAD in exactly these lines
   [ "$(awk '$1 == "BAD" {print $2}' out | tr '\n' ' ')" = "$* " ] || { cat out; return 1; }
@@ -84,6 +91,44 @@ for file in job.yaml resolved.yaml; do
   check "and says so" says "$file: is not what checksums.xxh128 says"
   check "$file is whole" cmp run/$file bad/$file
 done
+for lost in shards attempts resolved.yaml "resolved.yaml job.yaml checksums.xxh128" "checksums.xxh128 results.h5" run.lock; do
+  damaged
+  (cd bad && rm -r $lost)
+  check "without $lost: another job is refused" refused 6578 "$metavar" run small.yaml -o bad -q --set seed=8
+  check "without $lost: the run mends it" code 0 "$metavar" run small.yaml -o bad -q
+  check "to the same bits" same "$(digest bad 2>/dev/null)" "$(digest run)"
+  check "and all is well again" code 0 "$metavar" verify bad --samples 1
+done
+damaged
+rm -r bad/shards
+touch bad/shards
+check "a file in the place of shards" code 74 "$metavar" run small.yaml -o bad -q
+check "is named" says 'bad/shards: cannot be written: Not a directory'
+"$metavar" run small.yaml -o other -q --set seed=8 >/dev/null
+damaged
+cp other/results.h5 bad/
+rm bad/checksums.xxh128
+check "results of another job" code 0 "$metavar" run small.yaml -o bad -q
+check "are noticed" says 'bad/results.h5: holds the results of another job'
+check "and replaced" same "$(digest bad)" "$(digest run)"
+for file in job.yaml checksums.xxh128 manifest.jsonl resolved.yaml; do
+  damaged
+  truncate -s 1T bad/$file
+  check "$file of a terabyte: verify" refused 065 "$metavar" verify bad --samples 1
+  check "$file of a terabyte: run" refused 0657478 "$metavar" run small.yaml -o bad -q
+done
+check "run with --set" code 0 "$metavar" run small.yaml -o set -q --set seed=9
+check "without it: refused" code 78 "$metavar" run small.yaml -o set -q
+check "with the file that it names: goes on" code 0 "$metavar" run "$(sed -n 's/.*run the job in //p' err)" -o set -q
+damaged # in a way that leaves a smaller job, which the one given now would extend
+sed -i 's/replicates: 777/replicates: 77/' bad/resolved.yaml
+check "a resolved.yaml that says less" code 0 "$metavar" run small.yaml -o bad -q --set unit=200
+check "is no smaller job" says 'resolved.yaml: is not what checksums.xxh128 says'
+check "and is mended" cmp run/resolved.yaml bad/resolved.yaml
+damaged
+sed -i 's/replicates: 777/replicates: 77/' bad/resolved.yaml
+check "another job on top of it: refused" code 65 "$metavar" run large.yaml -o bad -q
+check "says how to mend it" says 'run bad/job.yaml first'
 damaged
 rm bad/checksums.xxh128
 check "a run of an earlier version, without checksums" code 0 "$metavar" verify bad
@@ -95,7 +140,6 @@ rm bad/results.h5
 check "not finished, but whole" code 0 "$metavar" verify bad
 check "replay without results.h5" code 0 "$metavar" replay bad es 0 3
 # Numbers that are wrong though every checksum is right: those of another seed under this job's name.
-"$metavar" run small.yaml -o other -q --set seed=8 >/dev/null
 /usr/bin/python3 - <<'P'
 import h5py, shutil
 shutil.copytree("run", "forged")

@@ -27,13 +27,13 @@ ORDER = 1
 TITLE = "Frontier: squared bias against variance"
 PLAIN_COLOURS = [RED, SKY, ORANGE, PINK, "0.35", BLACK]  # of entries without a correction
 COLUMN = "v22_bias_unbiased"
-Measure = namedtuple("Measure", "column sign limits text line")  # what is on the vertical axis
+Measure = namedtuple("Measure", "column plugin sign limits text line")  # what is on the vertical axis
 
 
 def read(tables, measure):
     """Gradients that have a bias, with what the picture needs of them."""
     points = []
-    for row in tables.rows("grid", "role", "variance", "v22_bias", COLUMN, measure.column):
+    for row in tables.rows("grid", "role", "variance", COLUMN, measure.column, measure.plugin):
         if row["role"] != "gradient" or not (finite(row[measure.column]) and row["variance"] > 0):
             continue
         point = {"entry": row["entry"], "estimator": row["estimator"], "setting": label(row)}
@@ -44,7 +44,7 @@ def read(tables, measure):
         point["y_low"], point["y_high"] = sorted(measure.sign * end for end in interval(tables, row, measure.column))
         low, _ = interval(tables, row, COLUMN)
         point["zero"] = int(not low > 0)
-        point["v22_bias"] = row["v22_bias"]
+        point["plugin"] = measure.sign * row[measure.plugin]
         points.append(point)
     if not points:
         raise LeftOut("no setting has a bias: the run has no reference to measure it against")
@@ -179,7 +179,7 @@ def draw_frontier(tables, measure):
 
 
 def draw(tables):
-    figure, rows = draw_frontier(tables, Measure(COLUMN, 1, limits, "squared bias (mean over coordinates)", 0))
+    figure, rows = draw_frontier(tables, Measure(COLUMN, "v22_bias", 1, limits, "squared bias (mean over coordinates)", 0))
     return Drawn(
         figure,
         rows,

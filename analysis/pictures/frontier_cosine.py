@@ -13,11 +13,11 @@ def limits(points):
 
 
 def draw(tables):
-    figure, rows = draw_frontier(tables, Measure("cosine", -1, limits, "negative cosine of mean and reference", -1))
+    figure, rows = draw_frontier(tables, Measure("cosine_unbiased", "cosine", -1, limits, "negative cosine of mean and reference", -1))
     return Drawn(
         figure,
         rows,
-        "Negative cosine of the mean gradient and the reference against the variance of one estimate, both averaged over the eta "
+        "Negative cosine (unbiased estimate) of the mean gradient and the reference against the variance of one estimate, both averaged over the eta "
         f"points; -1 is the right direction. Bars: {tables.interval_text} for these eta points. Hollow: the interval of the "
         "squared bias includes zero. Colours, markers and lines as in the frontier.",
     )

@@ -73,16 +73,28 @@ def break_evens(tables, winners, found):
     return out
 
 
+def lowest(found, names):
+    """Budgets close together, the error of each family there (inf where it buys no sample), and which has the least."""
+    every = np.concatenate([column(found[name], "budget") for name in names])
+    dense = np.geomspace(every.min(), every.max(), 800)
+    errors = []
+    for name in names:
+        budget, mse = np.log(column(found[name], "budget")), np.log(column(found[name], "mse"))
+        errors.append(np.exp(np.interp(np.log(dense), budget, mse, left=np.inf)))
+    return dense, np.array(errors), np.argmin(errors, axis=0)
+
+
 def draw_curves(axes, found, styles, winners):
     winning = {row["budget"]: family(row) for row in winners}
-    for name, (colour, line) in styles.items():
+    dense, errors, least = lowest(found, list(styles))
+    for k, (name, (colour, line)) in enumerate(styles.items()):
         curve = found[name]
-        budget, mse = column(curve, "budget"), column(curve, "mse")
-        best = np.array([winning[b] == name for b in budget])
+        budget = column(curve, "budget")
+        best = np.array([winning.get(b) == name for b in budget])
         best[1:] |= best[:-1]  # up to where the next one begins
-        axes.plot(budget, mse, ls=line, color=colour, lw=0.9, zorder=2)
+        axes.plot(budget, column(curve, "mse"), ls=line, color=colour, lw=0.9, zorder=2)
         axes.fill_between(budget, column(curve, "mse_low"), column(curve, "mse_high"), where=best, color=colour, alpha=0.3, lw=0)
-        axes.plot(budget, np.where(best, mse, np.nan), color=colour, lw=2.4, solid_capstyle="butt", zorder=3)
+        axes.plot(dense, np.where(least == k, errors[k], np.nan), color=colour, lw=2.4, solid_capstyle="butt", zorder=3)
 
 
 def draw_break_evens(axes, points):

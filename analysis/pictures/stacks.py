@@ -68,22 +68,34 @@ def height(bar):
     return sum(v for v in values if v < 0), sum(v for v in values if v > 0)
 
 
+def pieces(bar):
+    """All of a bar that has an interval."""
+    every = [*bar.parts.values(), *([bar.total] if bar.total else [])]
+    return [part for part in every if finite(part.low) and finite(part.high)]
+
+
+def width(bar):
+    return max((part.high - part.low for part in pieces(bar)), default=0.0)
+
+
 def sure(bar):
-    """Whether the bar is more than noise: its parts are not smaller than their intervals."""
-    width = max((part.high - part.low for part in bar.parts.values() if finite(part.low) and finite(part.high)), default=0)
+    """Whether the bar is more than noise."""
     low, high = height(bar)
-    return width < 2 * (high - low)
+    told = any(part.low > 0 or part.high < 0 for part in pieces(bar))
+    return not pieces(bar) or told and width(bar) < 2 * (high - low)
 
 
 def ends(chosen):
-    """Limits of a panel's vertical axis: bars that are mostly noise must not squeeze the rest."""
-    known = [bar for bar in chosen if sure(bar)] or chosen
-    stacks = [height(bar) for bar in known]
-    low, high = min(s[0] for s in stacks), max(s[1] for s in stacks)
-    tips = [part.high for bar in known for part in [*bar.parts.values(), *([bar.total] if bar.total else [])] if finite(part.high)]
-    high = max([high, *(tip for tip in tips if tip < 1.5 * high)])
-    room = 0.1 * max(high, -low)
-    return (min(low - room, 1.5 * low) if low < 0 else 0.0), high + room
+    """Limits of a panel's vertical axis: bars that may be noise do not stretch it, nor do intervals longer than bars."""
+    known, far = [bar for bar in chosen if sure(bar)], 0.5
+    if not known:  # the surest, and how unsure they are
+        known, far = sorted(chosen, key=width)[: (len(chosen) + 1) // 2], math.inf
+    low, high = min(height(bar)[0] for bar in known), max(height(bar)[1] for bar in known)
+    size = max(high, -low)
+    low = min([low, *(part.low for bar in known for part in pieces(bar) if part.low > low - far * size)])
+    high = max([high, *(part.high for bar in known for part in pieces(bar) if part.high < high + far * size)])
+    room = 0.1 * (high - low)
+    return (low - room if low < 0 else 0.0), high + room
 
 
 def draw_stack(axes, x, bar, colours, scale):
@@ -168,7 +180,7 @@ def legend(figure, sheets, colours, cut, total):
         entries.append(Line2D([], [], marker="D", ms=3, mfc="white", mec=BLACK, mew=0.7, color=BLACK, lw=0.8, label=total))
     if cut:
         entries.append(Line2D([], [], marker="^", ls="", ms=3, color="black", label="beyond the axis"))
-    below(figure, entries, min(len(entries), 7))
+    below(figure, entries, min(len(entries), 8))
 
 
 def rows_drawn(sheets, named):

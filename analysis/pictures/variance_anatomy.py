@@ -1,11 +1,13 @@
 """Where variance comes from: shares of task instances, lifetimes and perturbations in the variance of one estimate, and its size."""
 
-from .shared import BLUE, DOUBLE, GREEN, ORANGE, SKY, Drawn, LeftOut, finite, plt
+from .shared import BLUE, DOUBLE, GREEN, ORANGE, SKY, YELLOW, Drawn, LeftOut, finite, plt
 from .stacks import Part, collect, draw_bars, draw_total, legend, name_bars, panels, positions, rows_drawn
 
 ORDER = 4
 TITLE = "Anatomy of variance"
-COLOURS = {"task": BLUE, "lifetime": ORANGE, "perturbation": GREEN}
+COLOURS = {
+    "task": BLUE, "lifetime": ORANGE, "perturbation": GREEN, "task+lifetime": SKY, "lifetime+perturbation": YELLOW,
+}  # fmt: skip
 
 
 def part(row):
@@ -26,15 +28,13 @@ def draw(tables):
     sheets, left = panels(found)
     if not sheets:
         raise LeftOut("no entry has a nested design (lifetimes_per_task, perturbations_per_lifetime)")
-    names = dict.fromkeys(name for bar in found for name in bar.parts)
-    colours = COLOURS | {name: SKY for name in names if name not in COLOURS}
     figure, axes = plt.subplots(
         2 * len(sheets), 1, figsize=(DOUBLE, 0.4 + 2.5 * len(sheets)), height_ratios=[1, 1.3] * len(sheets), squeeze=False,
         layout="constrained",
     )  # fmt: skip
     cut = False
     for (size, shares), (title, what, chosen) in zip(axes.reshape(-1, 2), sheets):
-        cut = draw_bars(shares, [share(bar) for bar in chosen], colours, 1) or cut
+        cut = draw_bars(shares, [share(bar) for bar in chosen], COLOURS, 1) or cut
         name_bars(shares, what, chosen)
         shares.set(ylabel="share of variance", yticks=[0, 0.5, 1])
         for x, bar in zip(positions(chosen)[0], chosen):
@@ -44,7 +44,7 @@ def draw(tables):
         size.spines["bottom"].set_visible(False)
         size.grid(axis="y")
         size.set_title(title, loc="left", pad=3)
-    legend(figure, sheets, colours, cut, "variance of one estimate (sum over coordinates)")
+    legend(figure, sheets, COLOURS, cut, "variance of one estimate (sum over coordinates)")
     caption = (
         "Anatomy of the variance of one estimate, averaged over the eta points: how much is between task instances, between lifetimes of "
         "one instance, and between perturbations of one lifetime (nested analysis of variance; a component's estimate may be negative). "

@@ -50,6 +50,9 @@ enum mv_stat {
   MV_STAT_RELATIVE_ERROR_LOW,
   MV_STAT_RELATIVE_ERROR_HIGH,
   MV_STAT_LARGEST_SHARE,
+  MV_STAT_HILL_INDEX,
+  MV_STAT_HILL_COUNT,
+  MV_STAT_TAIL_WARNING,
   MV_STATS
 };
 extern const char *const mv_stat_names[MV_STATS];
@@ -65,6 +68,7 @@ enum mv_coordinate {
   MV_AT_SIGN_ERROR,
   MV_AT_SIGN_ERROR_LOW,
   MV_AT_SIGN_ERROR_HIGH,
+  MV_AT_MEDIAN_OF_MEANS,
   MV_COORDINATES
 };
 extern const char *const mv_coordinate_names[MV_COORDINATES];
@@ -119,7 +123,8 @@ struct mv_grid_row {
     struct mv_estimate here;  /* mean; error and interval for these points */
     double eta_low, eta_high; /* for other points */
   } average[MV_AVERAGED];
-  double largest_share; /* the largest of all points; NaN if not watched */
+  double largest_share, hill_index; /* of the worst point; NaN if not watched */
+  int tail_warnings;                /* points */
 };
 
 /* rows[p * stride] are the points of one setting, average[MV_FIGURES] its figures, finished here and kept. */
@@ -243,12 +248,16 @@ struct mv_sink {
 };
 /* Which setting of which member; suffix: of every name. */
 void mv_label_columns(const struct mv_tables *, int member, int setting, const char *suffix, const struct mv_sink *);
+/* "backprop truncation=9 lambda=0.4" to out: axes that have a choice, unless they are named in `but`. */
+void mv_setting_name(const struct mv_tables *, int member, int setting, const char *but, char *out, size_t size);
 void mv_named_real(const struct mv_sink *, const char *name, const char *suffix, double value);
 void mv_indexed_reals(const struct mv_sink *, const char *name, const double *x, int count); /* name_0, name_1, ... */
 void mv_cell_columns(const struct mv_tables *, int entry, int setting, int point, const struct mv_sink *);
 void mv_grid_columns(const struct mv_tables *, int entry, int setting, const struct mv_sink *);
 
 /* Failures stay in the file's error flag. */
+void mv_rows_write(FILE *, int64_t rows, void (*columns)(const void *self, int64_t row, const struct mv_sink *),
+                   const void *self);
 void mv_cells_write(FILE *, const struct mv_tables *);
 void mv_grid_write(FILE *, const struct mv_tables *);
 void mv_table_write(FILE *, const struct mv_tables *, enum mv_table_kind);
@@ -278,6 +287,6 @@ struct mv_draft {
 };
 int mv_draft_open(struct mv_draft *, const char *dir, const char *name);
 int mv_draft_commit(struct mv_draft *);
-void mv_draft_drop(struct mv_draft *); /* instead: there shall be no such file */
+void mv_draft_drop(struct mv_draft *); /* nothing appears */
 
 #endif

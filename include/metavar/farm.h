@@ -14,6 +14,9 @@ struct mv_farm {
   void *self;
   /* Rank 0, main thread. Writes the next unit into unit[unit_size]. */
   enum mv_next (*next)(void *self, void *unit);
+  /* Rank 0, main thread, when next() has run dry and every result is in; may take a while. Whether next() has more now.
+   * NULL: never. */
+  bool (*more)(void *self);
   /* Rank 0, main thread. One finished result; every unit's comes here at most once. False: give up (the caller knows
    * why), stop all ranks in good order. */
   bool (*done)(void *self, const void *result, size_t size);
@@ -39,7 +42,7 @@ struct mv_farm {
 };
 
 /* Every rank calls this with the same struct (workers use compute, unit_size and orphan only). Each rank holds one unit
- * at work and the next one waiting. Returns when all work is done or given up; true if next() ran dry and all results
+ * at work and the next one waiting. Returns when all work is done or given up; true if next() and more() ran dry and all results
  * arrived. With ranks that are silent then, comm goes on as after mv_comm_lose. */
 bool mv_farm_run(struct mv_comm *, const struct mv_farm *);
 

@@ -4,6 +4,7 @@
 #define METAVAR_GROUPS_H
 
 #include "metavar/store.h"
+#include "metavar/tails.h"
 
 /* --- settings --------------------------------------------------------------------------------------------------------
  */
@@ -35,6 +36,12 @@ int mv_setting_axis(const struct mv_layout *, const struct mv_setting *, const c
 void mv_axis_text(const struct mv_axis *, int index, char *out, size_t size);
 double mv_axis_number(const struct mv_axis *, int index);
 
+/* g[meta] of one sample x. */
+static inline void mv_setting_sample(const struct mv_setting *s, int meta, const double *x, double *g)
+{
+  for (int m = 0; m < meta; m++)
+    g[m] = s->base < 0 ? x[s->first + m] : x[s->base + m] + s->lambda * x[s->first + m];
+}
 /* Mean and diagonal of the co-moment of g, from those of the samples in a block. */
 void mv_setting_combine(const struct mv_setting *, int meta, int64_t moments, const double *mean,
                         const double *comoment, double *g_mean, double *g_square);
@@ -55,6 +62,7 @@ struct mv_groups {
   double *mean, *square; /* [settings][groups][meta] */
   double *largest;       /* [settings] largest squared norm; -1 if not watched */
   int64_t *largest_id;   /* [settings] its replicate */
+  struct mv_tail *tail;  /* [settings] the next largest */
 };
 
 /* end: copied. */

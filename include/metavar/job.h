@@ -20,7 +20,7 @@ struct mv_train {
 /* One row of `estimators:`. A list given to a scalar setting makes one entry per value. */
 struct mv_entry {
   char label[MV_NAME_MAX + 1];        /* unique; group name in results.h5; default: the estimator's name */
-  int64_t replicates;                 /* per eta point */
+  int64_t replicates;                 /* per eta point; with a stopping rule, at most */
   int store;                          /* enum mv_store_kind */
   int64_t lifetimes_per_task;         /* nested design: replicate r has perturbation r % P, */
   int64_t perturbations_per_lifetime; /* lifetime (r / P) % L, task instance r / (P L) */
@@ -30,6 +30,15 @@ struct mv_entry {
   double lambda, learning_rate;
 };
 
+/* When a cell has replicates enough (rounds.h): `stop:`. */
+enum mv_statistic { MV_STATISTIC_VARIANCE, MV_STATISTIC_GRADIENT };
+extern const char *const mv_statistic_names[]; /* "variance", "gradient", NULL */
+struct mv_stopping {
+  double relative_error; /* of the statistic; 0: no rule, every cell gets its entry's replicates */
+  int statistic;         /* enum mv_statistic */
+  int64_t first_round;   /* replicates of a cell before the first decision: whole blocks */
+};
+
 struct mv_job {
   char name[MV_NAME_MAX + 1];
   uint64_t seed;
@@ -37,6 +46,8 @@ struct mv_job {
   int sampler;             /* enum mv_sampler, inverse_cdf or gumbel */
   int64_t block;           /* replicates in one block of moments, aligned on replicate ids */
   int64_t unit;            /* replicates in a work unit; 0: chosen from a calibration. Never changes a result. */
+
+  struct mv_stopping stop;
 
   const struct mv_kernel *kernel; /* whose tasks and estimators these are: the one given to the reader */
   const struct mv_task *task;
@@ -68,7 +79,7 @@ struct mv_job *mv_job_parse(const char *name, const char *text, size_t length, c
 void mv_job_free(struct mv_job *);
 
 /* Canonical job file, every default filled in, keys in table order: reading it back gives the same job. With
- * identity_only, keys that change no result (name, unit) or only extend it (replicates) are left out: text to compare,
+ * identity_only, keys that change no result (name, unit) or only extend it (replicates, stop) are left out: text to compare,
  * not to read. malloc'ed. */
 char *mv_job_canonical(const struct mv_job *, bool identity_only);
 
@@ -80,6 +91,7 @@ static inline int64_t mv_job_rows(const struct mv_job *job, int entry)
 
 /* The tables behind a job file, for `describe`. */
 extern const struct mv_field mv_job_fields[];
+extern const struct mv_field mv_stop_fields[];
 extern const struct mv_field mv_entry_fields[];
 extern const struct mv_field mv_train_fields[];    /* of struct mv_train */
 extern const struct mv_field mv_followed_fields[]; /* of entries, beside mv_entry_fields, in training */

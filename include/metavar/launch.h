@@ -6,13 +6,11 @@
 #include "metavar/deadline.h"
 #include "metavar/farm.h"
 #include "metavar/progress.h"
+#include "metavar/run_options.h"
 
 struct mv_launch {
   const struct mv_undertaking *what;
-  /* of the command line */
-  const char *run;
-  double period, limit; /* seconds; limit INFINITY: not given */
-  int computes;         /* whether rank 0 does: auto, yes, no */
+  struct mv_run_options options;
   /* all ranks */
   struct mv_comm *comm;
   struct mv_job *job;
@@ -25,6 +23,7 @@ struct mv_launch {
   struct mv_seat *seat; /* [ranks] */
   bool late;            /* another unit would not be back before the deadline */
   bool asked;           /* metavar stop */
+  bool missing;         /* something was, at the start */
   int exit_code;        /* the store's, when it failed under way */
 };
 
@@ -33,13 +32,14 @@ struct mv_undertaking {
   const char *verb, *other; /* its name, and that of the verb for the other kind of job */
   bool trains;              /* the jobs it takes: with or without `train:` */
   size_t size;              /* of the verb's struct */
-  /* Rank 0, the store is open: rows that are missing. */
-  int64_t (*missing)(void *self);
+  /* Rank 0, the store is open: whether something is missing. Exit code. */
+  int (*begin)(void *self, bool *missing);
   /* All ranks, something is missing. On rank 0 starts the meter, and returns the seconds that the longest unit takes. */
   double (*start)(void *self);
   size_t (*unit_size)(const void *self);
   /* The farm's hooks. */
   enum mv_next (*next)(void *self, void *unit);
+  bool (*more)(void *self); /* may be NULL */
   bool (*done)(void *self, const void *result, size_t size);
   size_t (*compute)(void *self, const void *unit, void **result, size_t *capacity);
   /* Rank 0, before the last commit: gives the store what is still held back. May be NULL. */

@@ -50,6 +50,7 @@ struct mv_sheet {
   double *variance; /* [settings][meta] of one sample, divisor count - 1 */
   double *error;    /* [settings][resamples][meta] mean in a draw less mean; NaN with less than two filled groups */
   double *trace;    /* [settings][resamples] sum of variances in a draw */
+  double *noise;    /* [settings][resamples] squared standard error of the trace in a draw */
 };
 
 struct mv_panel {
@@ -84,8 +85,9 @@ void mv_draw_counts(uint32_t stream, uint32_t r, uint32_t attempt, int groups, u
 /* Fills error and trace of a sheet. times: row r begins at r * stride. */
 void mv_sheet_draw(struct mv_sheet *, int resamples, const uint8_t *times, int stride);
 
-/* Calls work(self, 0 .. tasks - 1), each once, on all cores. Tasks touch different memory. */
-void mv_parallel(int tasks, void (*work)(void *self, int task), void *self);
+/* Calls work(self, 0 .. tasks - 1), each once, on all cores. Tasks touch different memory. effort: elementary steps of
+ * all tasks together, roughly; where they are few, no thread is started. */
+void mv_parallel(int tasks, double effort, void (*work)(void *self, int task), void *self);
 
 /* --- combinations: vector.c --- */
 
@@ -119,17 +121,23 @@ struct mv_estimate mv_vector_product(const struct mv_vector *v, const struct mv_
  * 0. */
 void mv_estimate_bound(struct mv_estimate *, int count, const double *errors, double confidence, bool cut);
 
-/* tr S of one sample of a setting; errors as above. */
+/* tr S of one sample of a setting; the errors are those of the draws as they are. */
 struct mv_estimate mv_panel_variance(const struct mv_panel *, int entry, int setting, double confidence,
                                      double *errors);
+/* Ends of the interval of a positive number: bootstrap-t on its logarithm. errors[count] in the draws, noise[count] their
+ * squared standard errors. */
+void mv_estimate_studentise(struct mv_estimate *, int count, const double *errors, const double *noise,
+                            double confidence);
 
 /* Mean of independent estimates, one of each eta point: zeros, then add, then finish. */
 struct mv_average {
   int points, resamples;
   double sum, square; /* of values; of standard errors */
   double *errors;     /* [resamples] sums; after finish: of the mean */
+  double *noise;      /* [resamples] sums of squared standard errors; NULL where none were added */
 };
 void mv_average_add(struct mv_average *, const struct mv_estimate *, int resamples, const double *errors);
+void mv_average_add_noise(struct mv_average *, int resamples, const double *noise); /* of positive numbers */
 struct mv_estimate mv_average_finish(struct mv_average *, double confidence, bool cut);
 void mv_average_free(struct mv_average *);
 

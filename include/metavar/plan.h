@@ -31,6 +31,8 @@ struct mv_plan {
   int cells;                /* points * entry_count; cell = entry * points + point */
   struct mv_key *key;       /* [points] */
   char **meta_names;        /* [meta], values of the axis meta_parameter */
+  int64_t *replicates;      /* [cells] that each cell is to have: its entry's; with a stopping rule those of its last
+                               round so far, at first the first (rounds.h) */
 };
 
 struct mv_plan *mv_plan_make(const struct mv_job *);

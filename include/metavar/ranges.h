@@ -19,7 +19,9 @@ void mv_ranges_add(struct mv_ranges *, const struct mv_unit *);
 void mv_ranges_gaps(const struct mv_ranges *, const struct mv_unit *,
                     void (*visit)(void *self, const struct mv_unit *gap), void *self);
 
-/* Replicates of all cells of a plan. */
+/* Replicates that all cells of a plan are to have together. */
 int64_t mv_plan_samples(const struct mv_plan *);
+/* Those of them that the set lacks. */
+int64_t mv_plan_missing(const struct mv_plan *, const struct mv_ranges *);
 
 #endif

@@ -15,7 +15,7 @@
 
 #include "metavar/plan.h"
 
-enum mv_status { MV_OK = 0, MV_NONFINITE = 1 };
+enum mv_status { MV_OK = 0, MV_NONFINITE = 1, MV_ABSENT = 2 /* results.h5 alone: a cell has fewer replicates */ };
 
 struct mv_result_head {
   struct mv_unit unit;

@@ -28,18 +28,43 @@ static inline struct mv_softmax mv_softmax_view(num *tape, int arms)
 /* pi and the logits' logarithms log pi_k + const = theta_k - max. Returns log sum_k exp(theta_k - max). */
 static inline num mv_softmax_policy(int arms, const num *theta, num *shifted, num *pi)
 {
-  num top = theta[0], sum = num_set(0.0);
-  for (int k = 1; k < arms; k++)
-    top = num_max(top, theta[k]);
+  num high[4] = {theta[0], theta[0], theta[0], theta[0]}, sum = num_set(0.0);
+  int first = 0;
+  for (; first + 4 <= arms; first += 4)
+    for (int i = 0; i < 4; i++)
+      high[i] = num_max(high[i], theta[first + i]);
+  for (; first < arms; first++)
+    high[0] = num_max(high[0], theta[first]);
+  num top = num_max(num_max(high[0], high[1]), num_max(high[2], high[3]));
   for (int k = 0; k < arms; k++) {
     shifted[k] = theta[k] - top;
-    pi[k] = num_exp(shifted[k]);
+    pi[k] = num_exp_negative(shifted[k]);
     sum += pi[k];
   }
   num inverse = 1.0 / sum;
   for (int k = 0; k < arms; k++)
     pi[k] *= inverse;
   return num_log(sum);
+}
+
+/* Counts and reward sums of B choices with rewards mean[arm] + noise, in the order of b. */
+static inline void mv_softmax_tally(int arms, int batch, const numi *arm, const num *mean, const num *noise, num *tape)
+{
+  struct mv_softmax s = mv_softmax_view(tape, arms);
+  real chosen[arms]; /* 2^52 + n_k: counted as whole numbers, in the low bits */
+  for (int k = 0; k < arms; k++) {
+    chosen[k] = real_set(0x1p52);
+    s.reward[k] = num_set(0.0);
+  }
+  for (int b = 0; b < batch; b++)
+#pragma GCC unroll 8
+    for (int l = 0; l < MV_LANES; l++) {
+      int64_t k = NUMI_LANE(arm, b, l);
+      NUMI_LANE(chosen, k, l)++;
+      NUM_LANE(s.reward, k, l) += NUM_LANE(mean, k, l) + NUM_LANE(noise, b, l);
+    }
+  for (int k = 0; k < arms; k++)
+    s.count[k] = chosen[k] - 0x1p52;
 }
 
 /* The update once count, reward and pi of the tape are filled. mean[k] = mu_k. */
@@ -99,50 +124,148 @@ static inline void mv_rates_prepare(const struct mv_life *life, num *prepared)
   }
 }
 
-/* Tangent of one column of the update: d[K] in place, alpha_dot the tangent of alpha. */
-static inline void mv_softmax_update_jvp(int arms, int batch, num alpha, num alpha_dot, enum mv_hessian hessian,
-                                         const num *tape, num *d, struct mv_report *dot)
+enum { MV_RATES = 2 }; /* columns of a block */
+
+/* What the columns of one step share: turn_k = alpha' g_k of the rate that serves, pull = alpha R / B, scale = alpha / B.
+ */
+struct mv_softmax_move {
+  const num *turn, *pull_pi, *scaled_reward; /* [K] */
+  num pull, scale;
+};
+
+/* mean[c] = sum_k pi_k d_k of n columns; n is a constant where it is called. Several at once, because each is a chain. */
+static inline __attribute__((always_inline)) void mv_softmax_means(int n, int arms, const num *pi, num *const *d,
+                                                                   num *mean)
 {
-  struct mv_softmax s = mv_softmax_view((num *)tape, arms);
-  const double share = 1.0 / batch;
-  num mean = num_set(0.0), logp = num_set(0.0), surrogate = num_set(0.0), expected = num_set(0.0);
+  num sum[n];
+#pragma GCC unroll 4
+  for (int c = 0; c < n; c++)
+    sum[c] = num_set(0.0);
   for (int k = 0; k < arms; k++)
-    mean += s.pi[k] * d[k];
-  for (int k = 0; k < arms; k++) {
-    num c = d[k] - mean;
-    logp += s.count[k] * c;
-    surrogate += s.reward[k] * c;
-    expected += s.value[k] * c;
-  }
-  num pull = alpha * *s.mean_reward;
-  if (hessian == MV_DICE) {
-    num scale = alpha * share, shift = scale * surrogate;
-    for (int k = 0; k < arms; k++) {
-      num c = d[k] - mean;
-      d[k] += alpha_dot * s.gradient[k] + (scale * s.reward[k] * c - s.pi[k] * (pull * c + shift));
+#pragma GCC unroll 4
+    for (int c = 0; c < n; c++)
+      sum[c] += pi[k] * d[c][k];
+#pragma GCC unroll 4
+  for (int c = 0; c < n; c++)
+    mean[c] = sum[c];
+}
+
+/* Tangents of the update along n columns of one block, d[c][K] in place, of which the first moves the rate that serves.
+ */
+static inline __attribute__((always_inline)) void mv_softmax_columns(int n, bool dice, bool expected, int arms,
+                                                                     double share, const struct mv_softmax *s,
+                                                                     const struct mv_softmax_move *m, num *const *d,
+                                                                     const num *mean, struct mv_report *dot)
+{
+  num logp[n], surrogate[n], value[n];
+#pragma GCC unroll 2
+  for (int j = 0; j < n; j++)
+    logp[j] = surrogate[j] = value[j] = num_set(0.0);
+  for (int k = 0; k < arms; k++)
+#pragma GCC unroll 2
+    for (int j = 0; j < n; j++) {
+      num c = d[j][k] - mean[j];
+      logp[j] += s->count[k] * c;
+      surrogate[j] += s->reward[k] * c;
+      if (expected)
+        value[j] += s->value[k] * c;
+      if (!dice)
+        d[j][k] += (j ? num_set(0.0) : m->turn[k]) - m->pull_pi[k] * c;
     }
-  } else {
+  if (dice)
     for (int k = 0; k < arms; k++)
-      d[k] += alpha_dot * s.gradient[k] - pull * s.pi[k] * (d[k] - mean);
+#pragma GCC unroll 2
+      for (int j = 0; j < n; j++) {
+        num c = d[j][k] - mean[j], shift = m->scale * surrogate[j];
+        num move = m->scaled_reward[k] * c - s->pi[k] * (m->pull * c + shift);
+        if (j == 0)
+          move = m->turn[k] + move;
+        d[j][k] += move;
+      }
+#pragma GCC unroll 2
+  for (int j = 0; j < n; j++)
+    dot[j] = (struct mv_report){
+        .objective = num_set(0.0), .logp = logp[j], .surrogate = surrogate[j] * share, .expected = value[j]};
+}
+
+static inline __attribute__((always_inline)) void mv_softmax_block_jvp(int n, const struct mv_columns *block, int arms,
+                                                                       double share, const struct mv_softmax *s,
+                                                                       const struct mv_softmax_move *m, num *const *d,
+                                                                       const num *mean, struct mv_report *dot)
+{
+  if (block->hessian == MV_DICE && block->expected)
+    mv_softmax_columns(n, true, true, arms, share, s, m, d, mean, dot);
+  else if (block->hessian == MV_DICE)
+    mv_softmax_columns(n, true, false, arms, share, s, m, d, mean, dot);
+  else if (block->expected)
+    mv_softmax_columns(n, false, true, arms, share, s, m, d, mean, dot);
+  else
+    mv_softmax_columns(n, false, false, arms, share, s, m, d, mean, dot);
+}
+
+/* One or two blocks: their means together. The column of the rate that does not serve is skipped while it is zero. */
+static inline void mv_softmax_pair_jvp(struct mv_columns *blocks, int count, int arms, int phase, double share,
+                                       const struct mv_softmax *s, const struct mv_softmax_move *m)
+{
+  num *d[2 * MV_RATES], mean[2 * MV_RATES], nothing = 0.0 * s->pi[0]; /* NaN stays NaN */
+  int n = 0;
+  for (int b = 0; b < count; b++) {
+    blocks[b].zero[phase] = false;
+    d[n++] = blocks[b].theta_dot + phase * arms;
+    if (!blocks[b].zero[!phase])
+      d[n++] = blocks[b].theta_dot + !phase * arms;
   }
-  *dot =
-      (struct mv_report){.objective = num_set(0.0), .logp = logp, .surrogate = surrogate * share, .expected = expected};
+  if (n == 4)
+    mv_softmax_means(4, arms, s->pi, d, mean);
+  else if (n == 3)
+    mv_softmax_means(3, arms, s->pi, d, mean);
+  else if (n == 2)
+    mv_softmax_means(2, arms, s->pi, d, mean);
+  else
+    mv_softmax_means(1, arms, s->pi, d, mean);
+  n = 0;
+  for (int b = 0; b < count; b++) {
+    struct mv_report dot[MV_RATES] = {{num_set(0.0)}, {num_set(0.0), nothing, nothing, nothing}};
+    if (blocks[b].zero[!phase])
+      mv_softmax_block_jvp(1, &blocks[b], arms, share, s, m, d + n, mean + n, dot);
+    else
+      mv_softmax_block_jvp(2, &blocks[b], arms, share, s, m, d + n, mean + n, dot);
+    n += blocks[b].zero[!phase] ? 1 : 2;
+    blocks[b].report[phase] = dot[0];
+    blocks[b].report[!phase] = dot[1];
+  }
 }
 
 /* step_jvp of a task whose rate is prepared[phase] and whose eta are the two rates. */
 static inline void mv_softmax_jvp(int arms, int batch, int phase, const struct mv_life *life, const num *tape,
-                                  struct mv_columns *columns)
+                                  struct mv_columns *blocks, int count)
 {
-  for (int c = 0; c < columns->count; c++)
-    mv_softmax_update_jvp(arms, batch, life->prepared[phase],
-                          life->prepared[2 + phase] * columns->eta_dot[2 * c + phase], columns->hessian, tape,
-                          columns->theta_dot + c * arms, &columns->report[c]);
+  const struct mv_softmax s = mv_softmax_view((num *)tape, arms);
+  const num alpha = life->prepared[phase], alpha_dot = life->prepared[2 + phase];
+  const double share = 1.0 / batch;
+  num turn[arms], pull_pi[arms], scaled_reward[arms];
+  struct mv_softmax_move m = {turn, pull_pi, scaled_reward, alpha * *s.mean_reward, alpha * share};
+  for (int k = 0; k < arms; k++) {
+    turn[k] = alpha_dot * s.gradient[k];
+    pull_pi[k] = m.pull * s.pi[k];
+    scaled_reward[k] = m.scale * s.reward[k];
+  }
+  for (int b = 0; b < count; b += 2)
+    mv_softmax_pair_jvp(blocks + b, count - b < 2 ? 1 : 2, arms, phase, share, &s, &m);
 }
 
 static inline void mv_zero(num *x, int64_t count)
 {
   for (int64_t i = 0; i < count; i++)
     x[i] = num_set(0.0);
+}
+
+/* init_jvp of a task that starts at a constant. */
+static inline void mv_softmax_init_jvp(int arms, struct mv_columns *columns)
+{
+  mv_zero(columns->theta_dot, columns->count * arms);
+  for (int c = 0; c < columns->count; c++)
+    columns->zero[c] = true;
 }
 
 #endif

@@ -52,6 +52,10 @@ int mv_store_commit(struct mv_store *);
 void mv_store_on_full(struct mv_store *, bool (*hurry)(void *self), void *self);
 void mv_store_close(struct mv_store *); /* commits nothing */
 
+/* Commits. When every replicate that the plan asks for is there and the job has a stopping rule: decides which cells go on
+ * to the next round, and plan->replicates grows. *more: whether replicates are missing now. Exit code. */
+int mv_store_decide(struct mv_store *, bool *more);
+
 /* Writes RUN/results.h5 from the shards (temporary name, fsync, rename) when every replicate of every cell is there.
  * Exit code. */
 int mv_store_finalize(struct mv_store *);
@@ -77,8 +81,10 @@ struct mv_progress {
   int64_t done, total, nonfinite; /* samples, or updates */
   int64_t shards, bytes;
   int attempts;
-  bool finished; /* results.h5 is there */
-  bool trains;   /* rows are updates */
+  bool finished;                    /* results.h5 is there */
+  int rounds;                       /* of a stopping rule, decided */
+  int64_t cells, go_on, fall_short; /* that need more; that have the most and not reached the target */
+  bool trains;                      /* rows are updates */
 };
 int mv_store_progress(const char *run, struct mv_progress *); /* exit code; errors printed */
 
@@ -87,6 +93,7 @@ struct mv_results;
 struct mv_results *mv_results_open(const char *run_or_file, int *exit_code); /* errors printed */
 void mv_results_close(struct mv_results *);
 const struct mv_job *mv_results_job(const struct mv_results *);
+bool mv_results_are_of(const struct mv_results *, const struct mv_job *); /* a job that gives these results */
 const struct mv_plan *mv_results_plan(const struct mv_results *);
 
 /* Moments of one cell in blocks of job->block replicates, whatever the store kind: samples are reduced on the way
@@ -99,6 +106,15 @@ struct mv_moments {
 };
 int mv_results_blocks(struct mv_results *, int cell, void (*visit)(void *self, const struct mv_moments *), void *self);
 
+/* All samples of a cell of an entry that stores them, in order, piece by piece: values[count][layout.values],
+ * status[count] of replicates first, first + 1, ... Exit code. */
+struct mv_samples {
+  int64_t first, count;
+  const double *values;
+  const int8_t *status;
+};
+int mv_results_samples(struct mv_results *, int cell, void (*visit)(void *self, const struct mv_samples *), void *self);
+
 /* --- checking: metavar verify and replay --- */
 
 /* The job of a run directory. NULL after a message. */
@@ -109,10 +125,12 @@ struct mv_audit {
   int64_t lines, damaged_lines; /* of the manifest */
   int64_t torn_lines;           /* cut off when a process was killed while it wrote them; they never counted */
   int64_t shards, damaged_shards, bytes;
-  int64_t samples; /* that the whole shards hold */
-  bool finished;   /* results.h5 is there */
+  int64_t samples;        /* that the whole shards hold */
+  bool finished;          /* results.h5 is there */
+  int rounds;             /* of a stopping rule, decided */
+  int64_t cells_going_on; /* by the last round that is on record */
 };
-int mv_store_audit(const char *run, const struct mv_plan *, struct mv_audit *);
+int mv_store_audit(const char *run, const struct mv_plan *, struct mv_audit *); /* plan: told what cells are to have */
 
 /* Files listed in RUN/checksums.xxh128; in *wrong how many are not what it says, each told. */
 int mv_store_check_sums(const char *run, int *wrong);
@@ -120,7 +138,7 @@ int mv_store_check_sums(const char *run, int *wrong);
 /* Datasets of results.h5 that follow from the job alone (axes, eta, costs, ids); in *wrong how many are not as they
  * should be, each told. */
 int64_t mv_results_check_axes(const struct mv_results *, int64_t *wrong);
-/* Replicates of a cell that are there and whose status fits their values; -1: cannot be read, told. */
+/* Replicates of a cell that are there and whose status fits their values, and what is there and should not be; -1: cannot be read, told. */
 int64_t mv_results_count(const struct mv_results *, int cell);
 /* Compares the bits of a result of mv_worker_compute for this job with those that are stored: the name of the first
  * dataset that differs, or NULL. False: cannot be read, told. */

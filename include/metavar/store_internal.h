@@ -10,6 +10,8 @@
  *   store_attempt.c   the record of one start
  *   store_progress.c  how far a run is
  *   store_manifest.c  which samples are committed
+ *   store_rounds.c    the stopping rule: which cells go on
+ *   store_pieces.c    the rows of one cell, from the shards
  *   store_schema.c    what results.h5 holds: names, types, shapes, axes
  *   store_label.c     what the numbers of a flat array are called
  *   store_file.c      files: read whole, replace atomically, digest
@@ -18,7 +20,7 @@
  *   store_write.c     HDF5: shards, results.h5
  *   store_read.c      HDF5: results.h5 and its digest, shards
  *   store_check.c     is what is stored what it should be
- *   store_moments.c   results.h5 back into moments
+ *   store_moments.c   rows of one cell into moments
  */
 #ifndef METAVAR_STORE_INTERNAL_H
 #define METAVAR_STORE_INTERNAL_H
@@ -157,10 +159,32 @@ void mv_manifest_free(struct mv_manifest *);
 /* Adds one shard to the table, and the units that go with it. */
 void mv_manifest_add(struct mv_manifest *, const struct mv_shard *, const struct mv_unit *units,
                      const struct mv_unit *written);
+/* A JSON object made a line with a checksum, malloc'ed; the text is freed. And whether a line is whole. */
+char *mv_line_seal(char *text);
+bool mv_line_whole(const char *line, size_t length);
 /* Its line, with newline; malloc'ed. */
 char *mv_manifest_line(const struct mv_shard *, const struct mv_unit *written);
 /* NULL, or what is wrong with the file of a shard; the contents are checked if `digest`. */
 const char *mv_shard_fault(int run, const struct mv_shard *, bool digest);
+
+/* --- rounds of a stopping rule --------------------------------------------------------------------------- */
+
+enum mv_cell_state { MV_CELL_GOES_ON, MV_CELL_REACHED, MV_CELL_SHORT /* has the most, and the rule is not content */ };
+
+struct mv_rounds {
+  int decided; /* rounds; without a rule 0 */
+  char *state; /* [cells] enum mv_cell_state after them */
+  int64_t go_on, fall_short;
+  bool torn; /* the file does not end with a newline */
+};
+
+/* What RUN/rounds.jsonl says of this job: plan->replicates becomes what its cells are to have now. */
+void mv_rounds_read(int run, const char *path, const struct mv_plan *, struct mv_rounds *);
+void mv_rounds_free(struct mv_rounds *);
+struct mv_schema;
+/* The round that is complete: reads its cells from the shards, decides, records. Exit code, errors told. */
+int mv_rounds_decide(int run, const char *path, const struct mv_plan *, const struct mv_schema *,
+                     const struct mv_manifest *, struct mv_rounds *);
 
 /* --- what results.h5 holds ------------------------------------------------------------------------------ */
 
@@ -207,7 +231,7 @@ void mv_schema_provenance(struct mv_schema *, const char *job, const char *resol
                           char **attempts, int64_t attempt_count);
 /* NULL, or why the labels of the job's entries cannot be names of groups. */
 const char *mv_schema_refuses(const struct mv_job *);
-size_t mv_schema_bytes(const struct mv_schema *); /* of results.h5, about */
+size_t mv_schema_bytes(const struct mv_schema *, const struct mv_plan *); /* of results.h5, about */
 int64_t mv_dataset_elements(const struct mv_dataset *);
 size_t mv_type_bytes(enum mv_type);
 static inline int64_t mv_dataset_index(const struct mv_dataset *d, int64_t k)
@@ -272,6 +296,24 @@ static inline void mv_note_real(double *place)
 /* A committed row of a cell that stores samples. Exit code; errors told. */
 int mv_row_find(const char *path, const struct mv_plan *, const struct mv_schema *, const struct mv_manifest *,
                 int cell, int64_t row, double *values, int8_t *status);
+
+/* --- one cell -------------------------------------------------------------------------------------------- */
+
+/* Rows [first, first + count) of a cell's dataset of that part, and output or -1. False: told. */
+struct mv_rows {
+  bool (*read)(void *self, enum mv_part, int output, int64_t first, int64_t count, void *out);
+  void *self;
+};
+/* As mv_results_blocks. False: a row could not be read. */
+bool mv_cell_blocks(const struct mv_plan *, int cell, const struct mv_rows *,
+                    void (*visit)(void *self, const struct mv_moments *), void *self);
+
+/* Committed rows, from the shards. */
+struct mv_pieces;
+struct mv_pieces *mv_pieces_make(const char *run, const struct mv_plan *, const struct mv_schema *,
+                                 const struct mv_manifest *);
+void mv_pieces_free(struct mv_pieces *);
+struct mv_rows mv_pieces_rows(struct mv_pieces *, int cell); /* one cell at a time */
 
 /* --- results --------------------------------------------------------------------------------------------- */
 

@@ -71,11 +71,12 @@ struct mv_life {
   const num *prepared; /* [prepared] */
 };
 
-/* A block of tangent columns, all with one hessian mode. Column c moves eta along eta_dot[c]. */
+/* A block of tangent columns, all with one hessian mode: column c moves eta_c. */
 struct mv_columns {
-  int count;
+  int count; /* M */
   enum mv_hessian hessian;
-  const num *eta_dot;       /* [count][meta] */
+  bool expected;            /* somebody reads report->expected */
+  bool *zero;               /* [count] the task's own note that a column is zero in every lane: init_jvp may set it */
   num *theta_dot;           /* [count][state]: tangent of theta_n in, of theta_{n+1} out */
   struct mv_report *report; /* [count] out: tangents of this step's report */
 };
@@ -100,9 +101,11 @@ struct mv_task {
                num *theta_next, num *tape, struct mv_report *);
 
   /* Derivatives; NULL: not offered, then only perturbation estimators apply.
-   * step_jvp comes after step with the same n, noise, theta and the tape that step left. */
+   * step_jvp comes after step with the same n, noise, theta and the tape that step left. It serves all blocks at once,
+   * so that they share what depends on the primal alone. */
   void (*init_jvp)(const struct mv_life *, struct mv_columns *);
-  void (*step_jvp)(const struct mv_life *, int64_t n, const num *theta, const num *tape, struct mv_columns *);
+  void (*step_jvp)(const struct mv_life *, int64_t n, const num *theta, const num *tape, struct mv_columns *blocks,
+                   int block_count);
 };
 
 #ifdef MV_VARIANT

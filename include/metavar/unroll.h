@@ -52,6 +52,7 @@ struct mv_block {
   num *inside;           /* 1 in lanes inside their window, else 0 */
   int active;            /* 0 when no lane is inside its window: dot is then not computed */
   num *theta_dot;        /* [meta][state], the walk's own */
+  bool *zero;            /* [meta], the task's own: mv_columns.zero */
 };
 
 struct mv_walk {
@@ -61,6 +62,7 @@ struct mv_walk {
   const num *eta;                 /* [meta], may differ by lane */
   int64_t steps;                  /* walk this many steps (<= problem->steps) */
   enum mv_hessian shadow;         /* the derivative that the shadow build's imaginary parts carry */
+  bool no_expected;               /* nobody reads the tangents of report.expected */
   struct mv_block *blocks;        /* [block_count] */
   int block_count;
   struct mv_arena *arena;

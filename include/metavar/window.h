@@ -5,17 +5,16 @@
 #include "metavar/estimator.h"
 #include "metavar/math.h"
 
-/* 1 in lanes whose window [start, start + length) holds step n, else 0. */
-static inline num mv_window_mask(const int64_t *start, int64_t n, int64_t length)
+/* Lanes whose window [start, start + length) holds step n. */
+static inline numb mv_window_holds(const int64_t *start, int64_t n, int64_t length)
 {
-  num inside = num_set(0.0);
-  for (int l = 0; l < MV_LANES; l++)
-    NUM_LANE(&inside, 0, l) = n >= start[l] && n - start[l] < length;
-  return inside;
+  numi first;
+  memcpy(&first, start, sizeof first);
+  return numi_less((numi){0} + n, first + length) & ~numi_less((numi){0} + n, first);
 }
 
-/* x where the mask is 1, else 0 (whatever x is, NaN included). */
-static inline num mv_keep(num inside, num x) { return num_select(num_less(num_set(0.5), inside), x, num_set(0.0)); }
+/* x where inside, else 0 (whatever x is, NaN included). */
+static inline num mv_keep(numb inside, num x) { return num_select(inside, x, num_set(0.0)); }
 
 /* How estimators place their windows. */
 enum mv_window { MV_WINDOW_RANDOM, MV_WINDOW_FIRST };
@@ -53,10 +52,9 @@ static inline struct mv_aim mv_window_aim(const struct mv_problem *p, enum mv_wi
   return (struct mv_aim){unbiased, length, length < p->steps ? (int)kind : 0, smoothing};
 }
 
-/* weight of step n times x; steps outside every window add nothing, whatever x is. */
-static inline num mv_window_share(const struct mv_problem *p, enum mv_window kind, int64_t length, int64_t n, num x)
+/* weight times x; steps outside every window, of weight 0, add nothing, whatever x is. */
+static inline num mv_window_share(double weight, num x)
 {
-  double weight = mv_window_weight(p, kind, length, n);
   if (weight == 0.0)
     return num_set(0.0);
   return weight * x;
@@ -101,7 +99,7 @@ static inline void mv_window_sums_add(void *self, int64_t n, const struct mv_rep
   struct mv_window_sums *sums = self;
   sums->all += r->objective;
   for (int t = 0; t < sums->truncation->count; t++)
-    sums->window[t] += mv_keep(mv_window_mask(sums->start[t], n, sums->truncation->value[t]), r->objective);
+    sums->window[t] += mv_keep(mv_window_holds(sums->start[t], n, sums->truncation->value[t]), r->objective);
 }
 
 /* Walks one whole lifetime; window[t] = F_t = (1/T) sum of R_n over its window. */

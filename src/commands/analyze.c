@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "metavar/advice.h"
 #include "metavar/analysis.h"
 #include "metavar/command.h"
+#include "metavar/components.h"
 
 struct request {
   const char *run, *reference;
@@ -18,6 +20,16 @@ struct request {
   double lambda[MV_LIST_MAX];
   int lambdas;
   struct mv_analysis options;
+  double task_cost;
+  const char *const *pairs;
+  int pair_count;
+};
+
+/* Everything that is computed. */
+struct study {
+  struct mv_tables tables;
+  struct mv_advice advice;
+  struct mv_anatomy anatomy;
 };
 
 static bool read_number(const char *text, double low, double high, char stop, double *out, const char **end)
@@ -51,7 +63,7 @@ static int complain(const char *option, const char *value, const char *wanted)
 static int read_options(const struct mv_args *args, struct request *r)
 {
   const char *lambda = mv_args_value(args, "lambda"), *bootstrap = mv_args_value(args, "bootstrap"), *end;
-  const char *confidence = mv_args_value(args, "confidence");
+  const char *confidence = mv_args_value(args, "confidence"), *task_cost = mv_args_value(args, "task-cost");
   double resamples = 10000;
   r->run = mv_args_at(args, 0);
   r->reference = mv_args_value(args, "reference");
@@ -62,6 +74,9 @@ static int read_options(const struct mv_args *args, struct request *r)
     return complain("bootstrap", bootstrap, "want a whole number from 100 to 20000");
   if (confidence && !read_number(confidence, 0.5, 0.99, 0, &r->options.confidence, &end))
     return complain("confidence", confidence, "want a number from 0.5 to 0.99");
+  if (task_cost && !read_number(task_cost, 0, 1e15, 0, &r->task_cost, &end))
+    return complain("task-cost", task_cost, "want a number of inner steps, 0 or more");
+  r->pair_count = mv_args_values(args, "pair", &r->pairs);
   r->options.resamples = (int)resamples;
   return MV_EXIT_OK;
 }
@@ -86,12 +101,19 @@ static void find_paths(struct request *r, const char *dir)
 /* What goes to one file. */
 struct output {
   const char *name;
-  void (*write)(FILE *, const struct mv_tables *);
+  void (*write)(FILE *, const struct study *);
 };
 
-static void write_board(FILE *file, const struct mv_tables *t) { mv_table_write(file, t, MV_BOARD); }
-static void write_sources(FILE *file, const struct mv_tables *t) { mv_table_write(file, t, MV_SOURCES); }
-static void write_differences(FILE *file, const struct mv_tables *t) { mv_table_write(file, t, MV_DIFFERENCES); }
+static void write_cells(FILE *file, const struct study *s) { mv_cells_write(file, &s->tables); }
+static void write_grid(FILE *file, const struct study *s) { mv_grid_write(file, &s->tables); }
+static void write_board(FILE *file, const struct study *s) { mv_table_write(file, &s->tables, MV_BOARD); }
+static void write_sources(FILE *file, const struct study *s) { mv_table_write(file, &s->tables, MV_SOURCES); }
+static void write_differences(FILE *file, const struct study *s) { mv_table_write(file, &s->tables, MV_DIFFERENCES); }
+static void write_components(FILE *file, const struct study *s) { mv_components_write(file, &s->anatomy); }
+static void write_budget(FILE *file, const struct study *s) { mv_budget_write(file, &s->advice); }
+static void write_break_even(FILE *file, const struct study *s) { mv_break_even_write(file, &s->advice); }
+static void write_best(FILE *file, const struct study *s) { mv_best_write(file, &s->advice); }
+static void write_combined(FILE *file, const struct study *s) { mv_combined_write(file, &s->advice); }
 
 static int make_folder(const struct request *r)
 {
@@ -137,13 +159,18 @@ static bool has_surface(const struct mv_plan *plan)
   return has;
 }
 
-static int write_files(const struct request *r, const struct mv_tables *t, const char *digest)
+static int write_files(const struct request *r, const struct study *s, const char *digest)
 {
-  static const struct output outputs[] = {{"cells.csv", mv_cells_write},
-                                          {"grid.csv", mv_grid_write},
+  static const struct output outputs[] = {{"cells.csv", write_cells},
+                                          {"grid.csv", write_grid},
                                           {"board.csv", write_board},
                                           {"sources.csv", write_sources},
                                           {"differences.csv", write_differences},
+                                          {"components.csv", write_components},
+                                          {"budget.csv", write_budget},
+                                          {"breakeven.csv", write_break_even},
+                                          {"best.csv", write_best},
+                                          {"combined.csv", write_combined},
                                           {"summary.json", NULL}};
   if (make_folder(r))
     return MV_EXIT_CREATE;
@@ -153,9 +180,9 @@ static int write_files(const struct request *r, const struct mv_tables *t, const
     if (code)
       return code;
     if (outputs[k].write)
-      outputs[k].write(draft.file, t);
+      outputs[k].write(draft.file, s);
     else
-      mv_summary_write(draft.file, t, digest, r->lambda, r->lambdas);
+      mv_summary_write(draft.file, &s->tables, digest, r->lambda, r->lambdas);
     code = mv_draft_commit(&draft);
     if (code)
       return code;
@@ -165,11 +192,21 @@ static int write_files(const struct request *r, const struct mv_tables *t, const
   return MV_EXIT_OK;
 }
 
+static int compute(const struct request *r, struct mv_results *results, struct study *s)
+{
+  int code = mv_tables_make(results, &r->options, r->lambda, r->lambdas, r->reference, &s->tables);
+  if (code == MV_EXIT_OK)
+    code = mv_advice_make(&s->advice, &s->tables, r->pairs, r->pair_count);
+  if (code == MV_EXIT_OK)
+    code = mv_anatomy_make(&s->anatomy, &s->tables, r->task_cost);
+  return code;
+}
+
 static int analyze(const struct request *r)
 {
   int code;
   char digest[33];
-  struct mv_tables tables = {0};
+  struct study study = {0};
   struct mv_results *results = mv_results_open(r->run, &code);
   if (!results)
     return code;
@@ -180,14 +217,18 @@ static int analyze(const struct request *r)
     return code;
   }
   if (code == MV_EXIT_OK)
-    code = mv_tables_make(results, &r->options, r->lambda, r->lambdas, r->reference, &tables);
-  if (code == MV_EXIT_OK)
-    mv_table_print(stdout, &tables);
-  if (code == MV_EXIT_OK)
-    code = write_files(r, &tables, digest);
-  if (code == MV_EXIT_OK && has_surface(mv_results_plan(results)))
-    code = write_table(r, "objective.csv", results, mv_objective_write);
-  mv_tables_free(&tables);
+    code = compute(r, results, &study);
+  if (code == MV_EXIT_OK) {
+    mv_table_print(stdout, &study.tables);
+    mv_anatomy_print(stdout, &study.anatomy);
+    mv_advice_print(stdout, &study.advice);
+    code = write_files(r, &study, digest);
+    if (code == MV_EXIT_OK && has_surface(mv_results_plan(results)))
+      code = write_table(r, "objective.csv", results, mv_objective_write);
+  }
+  mv_anatomy_free(&study.anatomy);
+  mv_advice_free(&study.advice);
+  mv_tables_free(&study.tables);
   mv_results_close(results);
   return code;
 }
@@ -213,6 +254,10 @@ static const struct mv_option options[] = {
     {"reference", 0, "LABEL|RUN2[:LABEL]",
      "what bias is measured against: an entry of this run, or of another one (default: the first entry of the "
      "estimator 'reference')"},
+    {"task-cost", 0, "STEPS", "what a new task instance costs, in inner steps, for the best nested design (default 0)"},
+    {"pair", 0, "'A vs B'",
+     "two settings to compare and to mix, beside those that matter; LABEL or LABEL:axis=value,lambda=value; "
+     "repeatable"},
     {"output", 'o', "DIR", "where the tables go (default RUN/analysis)"},
     {0},
 };

@@ -136,12 +136,13 @@ static int run(const struct mv_args *args)
     describe_estimator(estimator);
   } else if (!strcmp(name, "job")) {
     printf("a job file (YAML)\n\n");
-    mv_text_wrap(
-        stdout, 0, 0,
-        "Besides the keys below a job has task: (name and its settings), eta: (grid:, zip: or points: of "
-        "meta-parameters) and "
-        "estimators: (a list of entries; see metavar describe entry). With train: it is one for metavar train.");
+    mv_text_wrap(stdout, 0, 0,
+                 "Besides the keys below a job has task: (name and its settings), eta: (grid:, zip: or points: of "
+                 "meta-parameters) and "
+                 "estimators: (a list of entries; see metavar describe entry). It may have stop: (a stopping rule). "
+                 "With train: it is one for metavar train.");
     print_fields("keys", mv_job_fields);
+    print_fields("keys of stop", mv_stop_fields);
     print_fields("keys of train", mv_train_fields);
   } else if (!strcmp(name, "entry")) {
     printf("an entry of estimators: in a job file\n\n");

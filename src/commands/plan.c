@@ -11,6 +11,7 @@
 
 #include "metavar/command.h"
 #include "metavar/memory.h"
+#include "metavar/ranges.h"
 #include "metavar/schedule.h"
 #include "metavar/text.h"
 #include "metavar/train.h"
@@ -27,7 +28,8 @@ struct forecast {
   double calibration; /* seconds that it took */
   double *seconds;    /* [entry] per replicate; training: per update */
   struct row *rows, total;
-  double free_bytes; /* of the file system here; -1: unknown */
+  int64_t first_round; /* samples, with a stopping rule */
+  double free_bytes;   /* of the file system here; -1: unknown */
 };
 
 /* Bytes of the datasets of an entry; the rest of the file is small. */
@@ -72,8 +74,14 @@ static void make_forecast(struct forecast *f, const struct mv_plan *plan)
 {
   const struct mv_job *job = plan->job;
   size_t entries = (size_t)job->entry_count;
-  *f = (struct forecast){plan, 0, mv_memory_take(entries, sizeof(double)), mv_memory_take(entries, sizeof(struct row)),
-                         {0},  -1};
+  *f = (struct forecast){.plan = plan,
+                         .seconds = mv_memory_take(entries, sizeof(double)),
+                         .rows = mv_memory_take(entries, sizeof(struct row)),
+                         .first_round = mv_plan_samples(plan),
+                         .free_bytes = -1};
+  for (int cell = 0; cell < plan->cells; cell++) { /* the worst case of a stopping rule */
+    plan->replicates[cell] = mv_job_rows(job, mv_plan_entry(plan, cell));
+  }
   if (job->train.updates) {
     calibrate_updates(f, plan);
   } else {
@@ -129,6 +137,12 @@ static void print_text(const struct forecast *f)
               values, steps, seconds);
   }
   print_row("total", "", &f->total, "", "", "");
+  if (job->stop.relative_error > 0) {
+    char first[MV_TEXT_SHORT];
+    printf("\nat most: a cell stops when the relative error of its %s is %g; the first round is %s samples",
+           mv_statistic_names[job->stop.statistic], job->stop.relative_error,
+           mv_text_count((double)f->first_round, first));
+  }
   char memory[MV_TEXT_SHORT], bytes[MV_TEXT_SHORT], room[MV_TEXT_SHORT], time[MV_TEXT_SHORT];
   printf("\nvalues, steps (inner-step equivalents) and us are of one %s.\n", trains ? "update" : "replicate");
   printf("core-hours and us: measured here in %.1f s with kernel %s; in all %s on one core\n", f->calibration,

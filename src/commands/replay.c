@@ -70,8 +70,12 @@ static bool read_place(struct replay *r, const struct mv_args *args)
   }
   const bool trains = job->train.updates > 0;
   r->point = (int)read_index(trains ? "CURVE" : "POINT", mv_args_at(args, 2), job->points);
-  r->replicate =
-      r->point < 0 ? -1 : read_index(trains ? "UPDATE" : "REPLICATE", mv_args_at(args, 3), mv_job_rows(job, r->entry));
+  if (r->point < 0) {
+    return false;
+  }
+  int64_t cell = (int64_t)r->entry * job->points + r->point; /* without results, a rule may give it up to the most */
+  int64_t most = r->results ? r->plan->replicates[cell] : mv_job_rows(job, r->entry);
+  r->replicate = read_index(trains ? "UPDATE" : "REPLICATE", mv_args_at(args, 3), most);
   return r->replicate >= 0;
 }
 
@@ -197,7 +201,7 @@ static int replay_block(const struct replay *r)
 {
   const struct mv_job *job = r->plan->job;
   struct mv_unit unit = {(int64_t)r->entry * job->points + r->point, r->replicate - r->replicate % job->block, 0};
-  int64_t left = job->entries[r->entry].replicates - unit.first;
+  int64_t left = r->plan->replicates[unit.cell] - unit.first;
   unit.count = left < job->block ? left : job->block;
   size_t size;
   void *result = compute(r, r->plan, &unit, &size);

@@ -23,12 +23,39 @@ static double predicted_seconds(const struct run *r, const struct mv_unit *unit)
   return (double)unit->count * r->seconds[mv_plan_entry(r->launch.plan, (int)unit->cell)];
 }
 
-static int64_t missing(void *self)
+/* Decides what a stopping rule has to decide, if a round is complete; then what is missing. Exit code. */
+static int next_round(struct run *r, bool *more)
 {
-  struct run *r = self;
+  int exit_code = mv_store_decide(r->launch.store, more);
+  mv_schedule_free(r->schedule);
   r->schedule = mv_schedule_create(r->launch.plan);
   mv_store_committed(r->launch.store, mv_schedule_mark, r->schedule);
-  return mv_schedule_samples(r->schedule);
+  return exit_code;
+}
+
+static int begin(void *self, bool *missing)
+{
+  struct run *r = self;
+  bool more;
+  int exit_code = next_round(r, &more);
+  *missing = mv_schedule_samples(r->schedule) > 0;
+  return exit_code;
+}
+
+static bool more(void *self)
+{
+  struct run *r = self;
+  bool there = false;
+  if (r->launch.late || r->launch.exit_code != MV_EXIT_OK) {
+    return false;
+  }
+  r->launch.exit_code = next_round(r, &there);
+  if (r->launch.exit_code != MV_EXIT_OK || !there) {
+    return false;
+  }
+  mv_schedule_cut(r->schedule, r->seconds, mv_comm_size(r->launch.comm));
+  mv_meter_grow(&r->launch.meter, mv_plan_samples(r->launch.plan), mv_schedule_seconds(r->schedule));
+  return true;
 }
 
 /* Rank 0 cuts the missing replicates into units. */
@@ -43,8 +70,8 @@ static double start(void *self)
   r->seconds = mv_memory_take((size_t)plan->job->entry_count, sizeof *r->seconds);
   mv_calibrate(plan, CALIBRATION_SECONDS, r->seconds);
   mv_schedule_cut(r->schedule, r->seconds, mv_comm_size(r->launch.comm));
-  mv_meter_start(&r->launch.meter, "samples", r->launch.period, mv_plan_samples(plan), mv_schedule_samples(r->schedule),
-                 mv_schedule_seconds(r->schedule));
+  mv_meter_start(&r->launch.meter, "samples", r->launch.options.period, mv_plan_samples(plan),
+                 mv_schedule_samples(r->schedule), mv_schedule_seconds(r->schedule));
   return mv_schedule_longest(r->schedule);
 }
 
@@ -99,10 +126,11 @@ static void release(void *self)
 static const struct mv_undertaking undertaking = {.verb = "run",
                                                   .other = "train",
                                                   .size = sizeof(struct run),
-                                                  .missing = missing,
+                                                  .begin = begin,
                                                   .start = start,
                                                   .unit_size = unit_size,
                                                   .next = next,
+                                                  .more = more,
                                                   .done = done,
                                                   .compute = compute,
                                                   .release = release};
@@ -125,7 +153,19 @@ const struct mv_command mv_command_run = {
         "The time is that of --max-time, or else what SLURM grants this job (SLURM_JOB_END_TIME, or squeue), less a "
         "margin of 60 seconds or a tenth of it, whichever is less. No work is begun that would not be back by then.\n"
         "A job file with more replicates, eta points or estimators than the run was made with extends it: what is "
-        "done is kept.",
-    .options = (const struct mv_option[]){MV_LAUNCH_OPTIONS, {0}},
+        "done is kept.\n"
+        "With --target-se (or stop: in the job file) replicates go where they are needed: all cells get a first round "
+        "of 32 blocks, and those whose relative error is still larger get twice as many, and so on, at most the "
+        "entry's replicates. Which samples result does not depend on ranks, units or interruptions. Cells that have "
+        "the most "
+        "and not reached the target are told.",
+    .options =
+        (const struct mv_option[]){
+            MV_LAUNCH_OPTIONS,
+            {"target-se", 0, "X[:STATISTIC]",
+             "stop a cell where the relative standard error of the variance (default) or of the gradient is at most X; "
+             "short for --set stop='{relative_error: X, statistic: STATISTIC}'"},
+            {"max-replicates", 0, "N", "the most that a cell may get; short for --set 'estimators.*.replicates=N'"},
+            {0}},
     .run = run,
 };

@@ -29,9 +29,10 @@ static int read_digest(const char *run, const struct mv_progress *progress, char
 
 static void print_json(const struct mv_progress *p, const char *digest)
 {
-  json_t *o = json_pack("{sI sI sI sI sI si sb}", "done", (json_int_t)p->done, "total", (json_int_t)p->total,
+  json_t *o = json_pack("{sI sI sI sI sI si sb si sI sI}", "done", (json_int_t)p->done, "total", (json_int_t)p->total,
                         "nonfinite", (json_int_t)p->nonfinite, "shards", (json_int_t)p->shards, "bytes",
-                        (json_int_t)p->bytes, "attempts", p->attempts, "finished", p->finished);
+                        (json_int_t)p->bytes, "attempts", p->attempts, "finished", p->finished, "rounds", p->rounds,
+                        "cells_going_on", (json_int_t)p->go_on, "cells_short", (json_int_t)p->fall_short);
   if (*digest) {
     json_object_set_new(o, "digest", json_string(digest));
   }
@@ -51,6 +52,10 @@ static void print_text(const struct mv_progress *p, const char *digest)
          p->done > 0 ? 100 * (double)p->nonfinite / (double)p->done : 0.0);
   printf("stored      %s in %lld shards\n", mv_text_bytes((double)p->bytes, bytes), (long long)p->shards);
   printf("attempts    %d\n", p->attempts);
+  if (p->rounds > 0 || p->go_on > 0) {
+    printf("rounds      %d decided; of %lld cells %lld go on, %lld have the most and not reached the target\n",
+           p->rounds, (long long)p->cells, (long long)p->go_on, (long long)p->fall_short);
+  }
   printf("results.h5  %s\n", p->finished ? "written" : "not yet");
   if (*digest) {
     printf("digest %s\n", digest);

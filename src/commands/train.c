@@ -28,12 +28,13 @@ static void store(void *self, const void *result, size_t size)
   mv_launch_store(&t->launch, result, size);
 }
 
-static int64_t missing(void *self)
+static int begin(void *self, bool *missing)
 {
   struct train *t = self;
   t->curves = mv_curves_create(t->launch.plan, &(struct mv_curves_hooks){t, read_row, store});
   mv_store_committed(t->launch.store, mv_curves_mark, t->curves);
-  return mv_curves_missing(t->curves);
+  *missing = mv_curves_missing(t->curves) > 0;
+  return MV_EXIT_OK;
 }
 
 static double start(void *self)
@@ -48,7 +49,7 @@ static double start(void *self)
   int64_t left = mv_curves_missing(t->curves);
   mv_population_calibrate(plan, CALIBRATION_SECONDS, seconds);
   t->launch.exit_code = mv_curves_start(t->curves, seconds, t->launch.hands);
-  mv_meter_start(&t->launch.meter, "updates", t->launch.period, mv_plan_samples(plan), left,
+  mv_meter_start(&t->launch.meter, "updates", t->launch.options.period, mv_plan_samples(plan), left,
                  mv_curves_seconds(t->curves));
   free(seconds);
   return mv_curves_longest(t->curves);
@@ -108,7 +109,7 @@ static const struct mv_undertaking undertaking = {.verb = "train",
                                                   .other = "run",
                                                   .trains = true,
                                                   .size = sizeof(struct train),
-                                                  .missing = missing,
+                                                  .begin = begin,
                                                   .start = start,
                                                   .unit_size = unit_size,
                                                   .next = next,

@@ -13,6 +13,7 @@
 #include "metavar/command.h"
 #include "metavar/memory.h"
 #include "metavar/ranges.h"
+#include "metavar/rounds.h"
 #include "metavar/text.h"
 
 struct verify {
@@ -37,15 +38,27 @@ __attribute__((format(printf, 4, 5))) static void verdict(struct verify *v, bool
 
 /* ---- files ------------------------------------------------------------------------------------------------ */
 
+/* What is damaged stays listed when its samples have been computed again, but matters no more. */
 static void check_files(struct verify *v, const struct mv_audit *a, int64_t total)
 {
   char bytes[MV_TEXT_SHORT];
-  verdict(v, a->damaged_lines == 0, "manifest", "%lld lines; %lld damaged; %lld cut off by a kill, which never counted",
-          (long long)a->lines, (long long)a->damaged_lines, (long long)a->torn_lines);
-  verdict(v, a->damaged_shards == 0, "shards", "%lld files, %s; %lld missing or damaged", (long long)a->shards,
-          mv_text_bytes((double)a->bytes, bytes), (long long)a->damaged_shards);
-  verdict(v, a->samples == total || !a->finished, "committed", "%lld of %lld samples", (long long)a->samples,
-          (long long)total);
+  bool whole = a->samples == total;
+  const char *mended = whole ? " but replaced" : "";
+  verdict(v, a->damaged_lines == 0 || whole, "manifest",
+          "%lld lines; %lld damaged%s; %lld cut off by a kill, which never counted", (long long)a->lines,
+          (long long)a->damaged_lines, a->damaged_lines ? mended : "", (long long)a->torn_lines);
+  verdict(v, a->damaged_shards == 0 || whole, "shards", "%lld files, %s; %lld missing or damaged%s",
+          (long long)a->shards, mv_text_bytes((double)a->bytes, bytes), (long long)a->damaged_shards,
+          a->damaged_shards ? mended : "");
+  verdict(v, whole || !a->finished, "committed", "%lld of %lld samples", (long long)a->samples, (long long)total);
+}
+
+static void check_rounds(struct verify *v, const struct mv_audit *a, const struct mv_job *job)
+{
+  if (job->stop.relative_error > 0)
+    verdict(v, a->cells_going_on == 0 || !a->finished, "rounds",
+            "%d of the stopping rule are on record; %lld cells go on after the last", a->rounds,
+            (long long)a->cells_going_on);
 }
 
 static void check_sums(struct verify *v)
@@ -59,31 +72,74 @@ static void check_sums(struct verify *v)
 
 /* ---- results.h5 ------------------------------------------------------------------------------------------- */
 
-/* Whether results.h5 holds the job of the run directory. */
-static bool same_job(const struct mv_job *a, const struct mv_job *b)
-{
-  struct mv_job left = *a, right = *b;
-  left.unit = right.unit = 0; /* changes no result */
-  char *x = mv_job_canonical(&left, false), *y = mv_job_canonical(&right, false);
-  bool same = strcmp(x, y) == 0;
-  free(x);
-  free(y);
-  return same;
-}
-
 static void check_replicates(struct verify *v, const struct mv_results *results)
 {
   const struct mv_plan *plan = mv_results_plan(results);
   int64_t right = 0, total = mv_plan_samples(plan);
   int bad = 0;
   for (int cell = 0; cell < plan->cells; cell++) {
-    int64_t wanted = mv_job_rows(plan->job, mv_plan_entry(plan, cell)), count = mv_results_count(results, cell);
+    int64_t count = mv_results_count(results, cell);
     right += count > 0 ? count : 0;
-    bad += count != wanted;
+    bad += count != plan->replicates[cell];
   }
   verdict(v, bad == 0, plan->job->train.updates ? "updates" : "replicates",
           "%lld of %lld are in results.h5; %d of %d cells have gaps", (long long)right, (long long)total, bad,
           plan->cells);
+}
+
+/* ---- the stopping rule -------------------------------------------------------------------------------------- */
+
+#define ROUNDS_MAX 64 /* 2^36 replicates in doublings, and then some */
+
+struct looks { /* at one cell, at the end of each of its rounds */
+  int count;
+  int64_t blocks[ROUNDS_MAX];
+  struct mv_gauge *gauge[ROUNDS_MAX];
+};
+
+static void look_at(void *self, const struct mv_moments *m)
+{
+  struct looks *looks = self;
+  for (int k = 0; k < looks->count; k++) {
+    if (m->block < looks->blocks[k]) {
+      mv_gauge_add(looks->gauge[k], m->block, m->count, m->nonfinite, m->mean, m->comoment);
+    }
+  }
+}
+
+/* Whether the rule, asked again, lets the cell go on in each of its rounds but the last, and end there. */
+static bool stops_rightly(struct mv_results *results, int cell)
+{
+  const struct mv_plan *plan = mv_results_plan(results);
+  const struct mv_entry *entry = &plan->job->entries[mv_plan_entry(plan, cell)];
+  struct looks looks = {0};
+  int64_t replicates;
+  do {
+    replicates = mv_round_replicates(plan->job, entry, looks.count + 1);
+    looks.blocks[looks.count] = (replicates + plan->job->block - 1) / plan->job->block;
+    looks.gauge[looks.count++] = mv_gauge_create(plan, cell, replicates);
+  } while (replicates < plan->replicates[cell] && looks.count < ROUNDS_MAX);
+  bool right = mv_results_blocks(results, cell, look_at, &looks) == MV_EXIT_OK;
+  for (int k = 0; k < looks.count; k++) {
+    bool last = k == looks.count - 1, reached = mv_gauge_reached(looks.gauge[k]);
+    right = right && (reached ? last : !last || replicates == entry->replicates);
+    mv_gauge_free(looks.gauge[k]);
+  }
+  return right;
+}
+
+static void check_decisions(struct verify *v, struct mv_results *results)
+{
+  const struct mv_plan *plan = mv_results_plan(results);
+  int wrong = 0;
+  if (!(plan->job->stop.relative_error > 0)) {
+    return;
+  }
+  for (int cell = 0; cell < plan->cells; cell++) {
+    wrong += !stops_rightly(results, cell);
+  }
+  verdict(v, wrong == 0, "decisions", "%d cells judged again; %d do not end where the stopping rule says", plan->cells,
+          wrong);
 }
 
 /* ---- once more ---------------------------------------------------------------------------------------------- */
@@ -121,8 +177,9 @@ static struct mv_unit choose(const struct mv_plan *plan, uint32_t seed, int64_t 
   uint32_t word[4], counter[4] = {(uint32_t)k, (uint32_t)(k >> 32), (uint32_t)e, 0};
   mv_philox(counter, (struct mv_key){{seed, 0}}, word);
   uint64_t point = (((uint64_t)word[0] << 32) | word[1]) % (uint64_t)plan->job->points;
-  uint64_t replicate = (((uint64_t)word[2] << 32) | word[3]) % (uint64_t)mv_job_rows(plan->job, e);
-  return (struct mv_unit){(int64_t)e * plan->job->points + (int64_t)point, (int64_t)replicate, 1};
+  int64_t cell = (int64_t)e * plan->job->points + (int64_t)point;
+  uint64_t replicate = (((uint64_t)word[2] << 32) | word[3]) % (uint64_t)plan->replicates[cell];
+  return (struct mv_unit){cell, (int64_t)replicate, 1};
 }
 
 /* Samples, in turn from each entry that stores them. */
@@ -152,7 +209,7 @@ static void blocks_again(struct again *a, const struct verify *v)
     if (job->entries[e].store == MV_STORE_MOMENTS && v->samples > 0) {
       struct mv_unit unit = choose(mv_results_plan(a->results), v->seed, 0, e);
       unit.first -= unit.first % job->block;
-      int64_t left = job->entries[e].replicates - unit.first;
+      int64_t left = mv_results_plan(a->results)->replicates[unit.cell] - unit.first;
       unit.count = left < job->block ? left : job->block;
       compute_again(a, &unit);
       a->blocks++;
@@ -180,10 +237,11 @@ static void check_results(struct verify *v, const struct mv_job *job)
   verdict(v, readable, "results.h5", readable ? "every dataset can be read; digest %s" : "cannot be read", digest);
   if (readable) {
     int64_t wrong, count = mv_results_check_axes(results, &wrong);
-    verdict(v, same_job(job, mv_results_job(results)), "job", "that of results.h5 against that of the run directory");
+    verdict(v, mv_results_are_of(results, job), "job", "that of results.h5 against that of the run directory");
     verdict(v, wrong == 0, "axes", "%lld datasets that follow from the job; %lld wrong", (long long)count,
             (long long)wrong);
     check_replicates(v, results);
+    check_decisions(v, results);
     check_again(v, results);
   }
   mv_results_close(results);
@@ -202,6 +260,7 @@ static int verify(struct verify *v)
   int exit_code = mv_store_audit(v->run, plan, &audit);
   if (exit_code == MV_EXIT_OK) {
     check_files(v, &audit, mv_plan_samples(plan));
+    check_rounds(v, &audit, job);
     check_sums(v);
     if (audit.finished) {
       check_results(v, job);

@@ -170,34 +170,52 @@ struct watch {
   num *cum, *cum_full; /* restart with every lifetime */
 };
 
+/* The pointers are read once: a num may alias anything. */
+static void observe_block(const struct watch *w, int b, const struct mv_report *r, const struct mv_block *block)
+{
+  const int meta = w->p->shape.meta, discounts = w->s->meta_discount.count;
+  const double *gamma = w->s->meta_discount.value;
+  const struct mv_report *dot = block->dot;
+  const numb inside = num_less(num_set(0.5), *block->inside);
+  const num objective = r->objective;
+  num *direct = w->direct + b * meta, *correction = w->correction + b * discounts * meta;
+  num *cum = w->cum + b * discounts * meta;
+  for (int j = 0; j < meta; j++) {
+    const num logp = dot[j].logp;
+    direct[j] += dot[j].surrogate;
+    for (int g = 0; g < discounts; g++) {
+      const num before = cum[g * meta + j];
+      correction[g * meta + j] += mv_keep(inside, objective * before);
+      cum[g * meta + j] = gamma[g] * (before + logp);
+    }
+  }
+}
+
+/* The whole lifetime, pathwise, weighted by the windows. */
+static void observe_full(const struct watch *w, int64_t n, const struct mv_report *r, const struct mv_report *dot)
+{
+  const int meta = w->p->shape.meta;
+  num exact[meta];
+  for (int j = 0; j < meta; j++) {
+    exact[j] = dot[j].surrogate + r->objective * w->cum_full[j];
+    w->cum_full[j] += dot[j].logp;
+  }
+  for (int t = 0; t < w->s->truncation.count; t++) {
+    double weight = mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n);
+    for (int j = 0; j < meta; j++)
+      w->weighted[t * meta + j] += mv_window_share(weight, exact[j]);
+  }
+}
+
 static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
 {
   struct watch *w = self;
-  const int meta = w->p->shape.meta, discounts = w->s->meta_discount.count;
   *w->objective += r->objective;
-  for (int b = 0; b < w->settings; b++) {
-    if (!blocks[b].active)
-      continue;
-    num inside = *blocks[b].inside;
-    for (int j = 0; j < meta; j++)
-      w->direct[b * meta + j] += blocks[b].dot[j].surrogate;
-    for (int g = 0; g < discounts; g++)
-      for (int j = 0; j < meta; j++) {
-        int i = (b * discounts + g) * meta + j;
-        w->correction[i] += mv_keep(inside, r->objective * w->cum[i]);
-        w->cum[i] = w->s->meta_discount.value[g] * (w->cum[i] + blocks[b].dot[j].logp);
-      }
-  }
-  if (w->full < 0)
-    return;
-  const struct mv_report *dot = blocks[w->full].dot;
-  for (int j = 0; j < meta; j++) {
-    num exact = dot[j].surrogate + r->objective * w->cum_full[j];
-    for (int t = 0; t < w->s->truncation.count; t++)
-      w->weighted[t * meta + j] +=
-          mv_window_share(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n, exact);
-    w->cum_full[j] += dot[j].logp;
-  }
+  for (int b = 0; b < w->settings; b++)
+    if (blocks[b].active)
+      observe_block(w, b, r, &blocks[b]);
+  if (w->full >= 0)
+    observe_full(w, n, r, blocks[w->full].dot);
 }
 
 static size_t workspace(const void *settings, const struct mv_problem *p)
@@ -254,6 +272,7 @@ static void sample(const struct mv_request *r)
     eta[j] = num_set(r->eta[j]);
   struct mv_walk walk = mv_request_walk(r, s->lifetimes, eta);
   walk.block_count = block_count(s, p);
+  walk.no_expected = true;
   walk.blocks = mv_arena_take(r->arena, sizeof(struct mv_block) * (size_t)walk.block_count);
   struct watch w = {.s = s, .p = p, .settings = settings, .full = -1};
   if (s->weighted)

@@ -103,15 +103,19 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
   const bool expected = w->p->shape.expected;
   num reward = expected ? r->expected : r->objective, baseline = expected ? r->expected : w->previous;
   *w->objective += r->objective;
-  for (int j = 0; j < w->p->shape.meta; j++) {
+  const int meta = w->p->shape.meta;
+  num exact[meta];
+  for (int j = 0; j < meta; j++) {
     const struct mv_report *dot = &blocks[0].dot[j];
-    num exact = (expected ? dot->expected : dot->surrogate) + (reward * w->cum[j] - w->cum_baseline[j]);
-    w->gradient[j] += exact;
-    for (int t = 0; t < w->s->truncation.count; t++)
-      w->weighted[t * w->p->shape.meta + j] +=
-          mv_window_share(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n, exact);
+    exact[j] = (expected ? dot->expected : dot->surrogate) + (reward * w->cum[j] - w->cum_baseline[j]);
+    w->gradient[j] += exact[j];
     w->cum[j] += dot->logp;
     w->cum_baseline[j] += baseline * dot->logp;
+  }
+  for (int t = 0; t < w->s->truncation.count; t++) {
+    double weight = mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n);
+    for (int j = 0; j < meta; j++)
+      w->weighted[t * meta + j] += mv_window_share(weight, exact[j]);
   }
   w->previous = r->objective;
 }

@@ -76,7 +76,7 @@ static void init(const struct mv_life *life, const struct mv_noise *noise, num *
 static void init_jvp(const struct mv_life *life, struct mv_columns *columns)
 {
   const struct settings *s = life->settings;
-  mv_zero(columns->theta_dot, columns->count * s->arms);
+  mv_softmax_init_jvp((int)s->arms, columns);
 }
 
 static void step(const struct mv_life *life, int64_t n, const struct mv_noise *noise, enum mv_hessian hessian,
@@ -85,28 +85,23 @@ static void step(const struct mv_life *life, int64_t n, const struct mv_noise *n
   const struct settings *s = life->settings;
   int arms = (int)s->arms, batch = (int)s->batch;
   struct mv_softmax record = mv_softmax_view(tape, arms);
-  num shifted[arms];
+  num shifted[arms], noise_of[batch];
   numi arm[batch];
   num log_sum = mv_softmax_policy(arms, theta, shifted, record.pi);
   mv_choose(noise, 0, batch, arms, shifted, record.pi, arm);
-  for (int k = 0; k < arms; k++)
-    record.count[k] = record.reward[k] = num_set(0.0);
   for (int b = 0; b < batch; b++)
-    for (int l = 0; l < MV_LANES; l++) {
-      int64_t k = NUMI_LANE(arm, b, l);
-      NUM_LANE(record.count, k, l) += 1.0;
-      NUM_LANE(record.reward, k, l) += NUM_LANE(life->instance, k, l) + s->noise_std * NUM_LANE(noise->normal, b, l);
-    }
+    noise_of[b] = s->noise_std * noise->normal[b];
+  mv_softmax_tally(arms, batch, arm, life->instance, noise_of, tape);
   mv_softmax_update(arms, batch, life->prepared[phase_of(life, n)], hessian, life->instance, shifted, log_sum, theta,
                     theta_next, tape, report);
 }
 
 static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape,
-                     struct mv_columns *columns)
+                     struct mv_columns *blocks, int block_count)
 {
   (void)theta;
   const struct settings *s = life->settings;
-  mv_softmax_jvp((int)s->arms, (int)s->batch, phase_of(life, n), life, tape, columns);
+  mv_softmax_jvp((int)s->arms, (int)s->batch, phase_of(life, n), life, tape, blocks, block_count);
 }
 
 MV_TASK(bandit) = {

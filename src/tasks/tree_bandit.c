@@ -40,9 +40,9 @@ static struct mv_shape shape(const void *settings)
 static void instance(const void *settings, const struct mv_noise *noise, num *mean)
 {
   (void)settings;
-  numi second = ~num_less(noise->uniform[0], num_set(0.5));
+  numb first = num_less(noise->uniform[0], num_set(0.5));
   for (int k = 0; k < ARMS; k++)
-    mean[k] = num_select(second, num_set(value[1][k]), num_set(value[0][k]));
+    mean[k] = num_select(first, num_set(value[0][k]), num_set(value[1][k]));
 }
 
 static int phase_of(const struct mv_life *life, int64_t n)
@@ -59,36 +59,32 @@ static void init(const struct mv_life *life, const struct mv_noise *noise, num *
 static void init_jvp(const struct mv_life *life, struct mv_columns *columns)
 {
   (void)life;
-  mv_zero(columns->theta_dot, columns->count * ARMS);
+  mv_softmax_init_jvp(ARMS, columns);
 }
 
 static void step(const struct mv_life *life, int64_t n, const struct mv_noise *noise, enum mv_hessian hessian,
                  const num *theta, num *theta_next, num *tape, struct mv_report *report)
 {
   struct mv_softmax record = mv_softmax_view(tape, ARMS);
-  num shifted[ARMS];
+  num shifted[ARMS], payoff[BATCH];
   numi arm[BATCH];
   num log_sum = mv_softmax_policy(ARMS, theta, shifted, record.pi);
   mv_choose(noise, 0, BATCH, ARMS, shifted, record.pi, arm);
-  for (int k = 0; k < ARMS; k++)
-    record.count[k] = record.reward[k] = num_set(0.0);
   for (int b = 0; b < BATCH; b++) {
-    num sign = num_select(num_less(noise->uniform[b], num_set(0.5)), num_set(1.0), num_set(-1.0));
-    for (int l = 0; l < MV_LANES; l++) {
-      int64_t k = NUMI_LANE(arm, b, l);
-      NUM_LANE(record.count, k, l) += 1.0;
-      NUM_LANE(record.reward, k, l) += NUM_LANE(life->instance, k, l) + spread[k] * NUM_LANE(&sign, 0, l);
-    }
+    num up = num_select(num_less(noise->uniform[b], num_set(0.5)), num_set(1.0), num_set(-1.0));
+    for (int l = 0; l < MV_LANES; l++)
+      NUM_LANE(payoff, b, l) = spread[NUMI_LANE(arm, b, l)] * NUM_LANE(&up, 0, l);
   }
+  mv_softmax_tally(ARMS, BATCH, arm, life->instance, payoff, tape);
   mv_softmax_update(ARMS, BATCH, life->prepared[phase_of(life, n)], hessian, life->instance, shifted, log_sum, theta,
                     theta_next, tape, report);
 }
 
 static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape,
-                     struct mv_columns *columns)
+                     struct mv_columns *blocks, int block_count)
 {
   (void)theta;
-  mv_softmax_jvp(ARMS, BATCH, phase_of(life, n), life, tape, columns);
+  mv_softmax_jvp(ARMS, BATCH, phase_of(life, n), life, tape, blocks, block_count);
 }
 
 MV_TASK(tree_bandit) = {
