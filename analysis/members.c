@@ -111,11 +111,10 @@ static bool is_run(const char *path)
   return stat(path, &info) == 0;
 }
 
-static int unknown_label(const struct mv_job *job, const char *reference, const char *label)
+/* what: "it has no", or that it is no run either. */
+static int unknown_label(const struct mv_job *job, const char *reference, const char *what, const char *label)
 {
-  fprintf(stderr,
-          "metavar: --reference %s: there is no run of this name, and no entry labelled '%s'; there are:", reference,
-          label);
+  fprintf(stderr, "metavar: --reference %s: %s entry labelled '%s'; there are:", reference, what, label);
   for (int e = 0; e < job->entry_count; e++)
     fprintf(stderr, " %s", job->entries[e].label);
   fprintf(stderr, "\n");
@@ -172,7 +171,7 @@ static int add_guests(struct mv_tables *t, const char *run, const char *label, c
     return MV_EXIT_USAGE;
   int wanted = label ? find_label(job, label) : -1;
   if (label && wanted < 0)
-    return unknown_label(job, run, label);
+    return unknown_label(job, run, "it has no", label);
   for (int e = 0; e < job->entry_count; e++) {
     if (e != wanted && strcmp(job->entries[e].estimator->name, "reference") != 0)
       continue;
@@ -237,8 +236,8 @@ int mv_members_make(struct mv_tables *t, struct mv_results *results, const doubl
     const char *colon = strrchr(reference, ':');
     char *run = is_run(reference) || !colon ? strdup(reference) : strndup(reference, (size_t)(colon - reference));
     const char *label = strlen(run) < strlen(reference) ? colon + 1 : NULL;
-    code =
-        is_run(run) ? add_guests(t, run, label, lambda, lambdas, &named) : unknown_label(t->job, reference, reference);
+    code = is_run(run) ? add_guests(t, run, label, lambda, lambdas, &named)
+                       : unknown_label(t->job, reference, "there is no such run, and no", reference);
     free(run);
   }
   if (code)

@@ -193,7 +193,7 @@ static void agree(const char *what, struct mean got, double theory, double slack
 static void test_bias(void **state)
 {
   (void)state;
-  enum { TRIALS = 1500 };
+  enum { TRIALS = 600 };
   /* The bootstrap estimates V from as few as SMALL groups: E V^2 is larger than its truth by the factor 1 + 2 / (SMALL -
    * 1). */
   const double stretches[] = {1, 4}, bootstrap = 2.0 / (SMALL - 1);
@@ -216,6 +216,41 @@ static void test_bias(void **state)
       if (bias == 4) /* away from the boundary intervals are not too wide either */
         assert_true(s.covered <= 0.98 + 3 * sqrt(0.02 * 0.98 / TRIALS));
     }
+}
+
+/* Averages over many eta points, at every one of which there is no bias, or a bias of one or four standard errors: the
+ * plug-in's excess is many times the interval's width there. */
+static void test_average(void **state)
+{
+  (void)state;
+  enum { TRIALS = 150, POINTS = 16, FEW = 150 };
+  gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+  for (int bias = 0; bias <= 4; bias += bias == 1 ? 3 : 1) {
+    struct truth truth = make_truth(bias, 1);
+    double covered = 0, square = truth.distance * truth.distance;
+    for (int i = 0; i < TRIALS; i++) {
+      struct mv_average average = {0};
+      for (int point = 0; point < POINTS; point++) {
+        double errors[FEW];
+        struct mv_panel p = make_panel(SMALL, LARGE, 1, META);
+        struct mv_vector d;
+        simulate(rng, &truth, &p);
+        mv_panel_close(&p, FEW, (uint32_t)(i * POINTS + point));
+        mv_vector_make(&d, &p, 2, (struct mv_term[]){{0, 0, 1}, {1, 0, -1}});
+        struct mv_estimate e = mv_vector_product(&d, &d, 0.95, errors);
+        mv_average_add(&average, &e, FEW, errors);
+        mv_vector_free(&d);
+        mv_panel_free(&p);
+      }
+      struct mv_estimate e = mv_average_finish(&average, 0.95, true);
+      covered += (e.low <= square && square <= e.high) / (double)TRIALS;
+      mv_average_free(&average);
+    }
+    print_message("average of %d points, bias %d se: covered %.3f\n", POINTS, bias, covered);
+    assert_true(covered >= 0.93 - 3 * sqrt(0.93 * 0.07 / TRIALS));
+    assert_true(bias < 4 || covered <= 0.97 + 3 * sqrt(0.97 * 0.03 / TRIALS));
+  }
+  gsl_rng_free(rng);
 }
 
 /* The same input gives the same bits; another stream gives other resamples. */
@@ -268,6 +303,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_bias),
+      cmocka_unit_test(test_average),
       cmocka_unit_test(test_determinism),
       cmocka_unit_test(test_nested),
   };

@@ -72,6 +72,10 @@ for ranks in 1 2 3; do
 done
 check "status" code 0 "$metavar" status "$dir/run2" --json
 check "status counts samples" grep -q '"done": 3654' "$dir/out"
+check "analyze against itself" code 0 "$metavar" analyze "$dir/run1" -o "$dir/an1" --bootstrap 200 --reference "$dir/run1:es"
+check "the same bits on one core" code 0 taskset -c 0 "$metavar" analyze "$dir/run1" -o "$dir/an2" --bootstrap 200 --reference "$dir/run1:es"
+check "all tables are the same" diff -r "$dir/an1" "$dir/an2"
+check "no such reference" code 2 "$metavar" analyze "$dir/run1" -o "$dir/an3" --reference nowhere
 check "run again does nothing" code 0 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set unit=33
 check "another job is refused" code 78 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set seed=8
 

@@ -772,7 +772,7 @@ static void test_bad_places_refused(void **state)
   shell("cd %s/hollow && echo '{}' >> manifest.jsonl", scratch);
   expect_refusal(in_scratch("foreign"), plan, MV_EXIT_CREATE, "not empty, and not a run");
   shell("test \"$(ls -A %s/foreign)\" = thesis.tex", scratch);
-  expect_refusal(in_scratch("hollow"), plan, MV_EXIT_CREATE, "not empty, and not a run");
+  expect_refusal(in_scratch("hollow"), plan, MV_EXIT_DATA, "lists nothing of the job given now");
   expect_refusal(in_scratch("afile"), plan, MV_EXIT_CREATE, "Not a directory");
   expect_refusal(in_scratch("no/where"), plan, MV_EXIT_CREATE, "create its parent first");
   expect_refusal("", plan, MV_EXIT_CREATE, "empty");
