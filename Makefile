@@ -128,8 +128,8 @@ test: deps-test
 # About 25 minutes on two cores. SEED=N repeats the random choices of a run that printed it.
 .PHONY: torture
 torture: all
-	@failed=0; for driver in kills diskfull mutants; do \
-	  /usr/bin/python3 tests/torture/$$driver.py --metavar $(BUILD)/metavar $(SEED:%=--seed %) || failed=1; done; exit $$failed
+	@failed=0; for driver in kills.py "kills.py --verb train --kills 100" diskfull.py mutants.py; do \
+	  /usr/bin/python3 tests/torture/$$driver --metavar $(BUILD)/metavar $(SEED:%=--seed %) || failed=1; done; exit $$failed
 
 # The whole suite with sanitizers and an MPI run under valgrind; about 20 minutes on two cores.
 .PHONY: test-memory

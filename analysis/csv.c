@@ -28,13 +28,30 @@ static void put_whole(void *self, const char *name, int64_t value)
   (void)name, fprintf(next(self), "%" PRId64, value);
 }
 
+static void print_real(FILE *file, double value)
+{
+  if (isnan(value)) /* printf may write -nan */
+    fputs("nan", file);
+  else
+    fprintf(file, "%.17g", value);
+}
+
 static void put_real(void *self, const char *name, double value)
 {
   (void)name;
-  if (isnan(value)) /* printf may write -nan */
-    fputs("nan", next(self));
-  else
-    fprintf(next(self), "%.17g", value);
+  print_real(next(self), value);
+}
+
+void mv_csv_put(FILE *file, double value)
+{
+  fputc(',', file);
+  print_real(file, value);
+}
+
+void mv_csv_names(FILE *file, const char *name, int count)
+{
+  for (int k = 0; k < count; k++)
+    fprintf(file, ",%s_%d", name, k);
 }
 
 /* Column names and values of rows. */

@@ -1,6 +1,6 @@
 """Draws the tables that `metavar analyze` writes.
 
-usage: plot.py [--only=NAME ...] [--tables=DIR] [--output=DIR] RUN
+usage: plot.py [--only=NAME ...] [--tables=DIR] [--surface=RUN2] [--output=DIR] RUN
 
 Makes NAME.pdf, NAME.png and NAME.csv (the numbers that are drawn) of each picture of the folder pictures/, and says which it left
 out and why. Exit code 0: drawn; 2: no such picture; 65: nothing to draw; 74: cannot write.
@@ -11,7 +11,7 @@ import os
 import sys
 
 try:
-    from pictures import names_and_modules, shared
+    from pictures import about, names_and_modules, shared
 except ImportError as missing:
     sys.exit(f"metavar: plot needs the Python packages matplotlib and numpy ({missing}); Debian: apt install python3-matplotlib")
 
@@ -37,6 +37,7 @@ def main():
     parser.add_argument("run")
     parser.add_argument("--only", action="append")
     parser.add_argument("--tables")
+    parser.add_argument("--surface")
     parser.add_argument("--output")
     options = parser.parse_args()
     pictures = names_and_modules()
@@ -45,11 +46,13 @@ def main():
             complain(f"there is no picture '{name}'; there are {', '.join(pictures)}")
             return EXIT_USAGE
     tables = shared.Tables(options.tables or os.path.join(options.run, "analysis"))
+    if options.surface:
+        tables.surface = shared.Tables(os.path.join(options.surface, "analysis"))
     folder = options.output or tables.folder
     if not os.path.isdir(tables.folder):
         complain(f"cannot read {tables.folder}; run `metavar analyze` on the run first")
         return EXIT_DATA
-    wanted = {name: picture for name, picture in pictures.items() if name in (options.only or pictures)}
+    wanted = {name: picture for name, picture in pictures.items() if name in (options.only or about(tables))}
     missing = 0
     for name, picture in wanted.items():
         try:

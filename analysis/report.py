@@ -17,7 +17,7 @@ import sys
 from html import escape
 
 try:
-    from pictures import names_and_modules, shared
+    from pictures import about, shared
     from pictures.mse_budget import family, read
 except ImportError as missing:
     sys.exit(f"metavar: report needs the Python packages matplotlib and numpy ({missing}); Debian: apt install python3-matplotlib")
@@ -214,7 +214,7 @@ def answer(tables):
 def pictures(tables):
     """HTML of every picture; {name: why it is left out}."""
     out, left_out = [], {}
-    for name, picture in names_and_modules().items():
+    for name, picture in about(tables).items():
         try:
             drawn = shared.draw(picture, tables)
         except shared.LeftOut as reason:

@@ -8,6 +8,7 @@
  *   config_number.c    text -> number, strictly
  *   config_eta.c       eta: grid, zip, points
  *   config_entry.c     estimators: sweeps, labels, limits
+ *   config_train.c     train: the outer loop
  *   config_job.c       the job as a whole
  *   config_error.c     all errors of one pass, sorted by place
  *   config_canonical.c the job as text again
@@ -118,6 +119,12 @@ struct mv_complaints {
 /* --- parts of a job; they report, and leave the job incomplete when they do --- */
 /* M = 0: not known, because the task is wrong; then only the form is checked. */
 void mv_eta_read(struct mv_config *, struct mv_node *, int meta, struct mv_job *);
+/* Before the entries. */
+void mv_train_read(struct mv_config *, struct mv_node *, struct mv_job *);
+/* After eta: one curve for each start and seed. */
+void mv_train_curves(struct mv_config *, struct mv_node *, struct mv_job *);
+/* What a row of estimators must satisfy to be followed; complains at the keys of map. */
+void mv_train_check(struct mv_config *, struct mv_node *map, const struct mv_job *, const struct mv_entry *);
 /* ready: job->problem is filled in, so that hooks may be called. */
 void mv_entries_read(struct mv_config *, struct mv_node *, bool ready, struct mv_job *);
 

@@ -47,15 +47,17 @@ static void print_row(FILE *out, const double *value, int count, int64_t stride)
   fputs("]\n", out);
 }
 
+/* In training, of every start the first curve. */
 static void print_eta(FILE *out, const struct mv_job *job)
 {
   fprintf(out, "eta:\n  %s:\n", job->grid ? "grid" : "points");
   int64_t points = job->points; /* that lie in one value of the axis before this one */
+  int64_t step = job->train.updates ? job->train.seeds : 1;
   for (int m = 0; job->grid && m < job->meta; m++) {
     points /= job->grid[m];
     print_row(out, job->eta + m, job->grid[m], points * job->meta);
   }
-  for (int64_t p = 0; !job->grid && p < job->points; p++) {
+  for (int64_t p = 0; !job->grid && p < job->points; p += step) {
     print_row(out, job->eta + p * job->meta, job->meta, 1);
   }
 }
@@ -71,6 +73,10 @@ char *mv_job_canonical(const struct mv_job *job, bool identity_only)
   print_table(out, "", mv_job_fields, job, identity_only);
   fprintf(out, "task:\n  name: %s\n", job->task->name);
   print_table(out, "  ", job->task->fields, job->task_settings, false);
+  if (job->train.updates) {
+    fputs("train:\n", out);
+    print_table(out, "  ", mv_train_fields, &job->train, identity_only);
+  }
   if (job->stop.relative_error > 0 && !identity_only) {
     fputs("stop:\n", out);
     print_table(out, "  ", mv_stop_fields, &job->stop, false);
@@ -81,6 +87,9 @@ char *mv_job_canonical(const struct mv_job *job, bool identity_only)
     const struct mv_entry *e = &job->entries[i];
     fprintf(out, "  - name: %s\n", e->estimator->name);
     print_table(out, "    ", mv_entry_fields, e, identity_only);
+    if (job->train.updates) {
+      print_table(out, "    ", mv_followed_fields, e, identity_only);
+    }
     print_table(out, "    ", e->estimator->fields, e->settings, false);
   }
   if (fclose(out) != 0) {

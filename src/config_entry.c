@@ -2,7 +2,8 @@
  *
  * A row is one entry. A list given to a setting of the estimator that holds one value is a sweep: one entry per
  * value, or per combination of values (first setting of the table slowest), labelled <label>_<setting><value>. What a
- * hook of the estimator complains of is told at the row's key.
+ * hook of the estimator complains of is told at the row's key. In training, where a curve follows one gradient, a list
+ * for an axis of the gradient (truncation, ...) is a sweep too, and so is one for a key of mv_followed_fields.
  */
 #include "config.h"
 #include "metavar/stream.h"
@@ -40,11 +41,31 @@ struct row {
   bool ready;                   /* the job's problem is filled in */
 };
 
+static bool is_list(const struct mv_field *f)
+{
+  return f->kind == MV_INT_LIST || f->kind == MV_REAL_LIST || f->kind == MV_CHOICE_LIST;
+}
+
 static bool is_sweep(const struct mv_field *f, const struct mv_node *node)
 {
-  bool scalar = f->kind != MV_INT_LIST && f->kind != MV_REAL_LIST && f->kind != MV_CHOICE_LIST;
   bool number = f->kind == MV_INT || f->kind == MV_REAL || f->kind == MV_SEED;
-  return scalar && (node->kind == MV_LIST || (node->kind == MV_MAP && number));
+  return !is_list(f) && (node->kind == MV_LIST || (node->kind == MV_MAP && number));
+}
+
+/* Whether a list-valued setting is an axis of what the estimator gives; `settings` are its defaults. */
+static bool is_axis(const struct row *r, const struct mv_field *f, const void *settings)
+{
+  struct mv_output output[MV_OUTPUTS_MAX];
+  bool known = r->ready && is_list(f) && r->estimator->outputs;
+  int outputs = known ? r->estimator->outputs(settings, &r->job->problem, output) : 0;
+  for (int o = 0; o < outputs; o++) {
+    for (int a = 0; a < output[o].rank && output[o].role <= MV_COMPONENT; a++) {
+      if (strcmp(output[o].axis[a].name, f->name) == 0) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 static const struct mv_estimator *read_estimator(struct mv_config *c, struct mv_node *map)
@@ -152,7 +173,7 @@ static void check_size(const struct row *r, const struct mv_entry *entry)
       size *= output[o].axis[a].length;
     }
     values += size;
-    moments += output[o].role == MV_NOTE ? 0 : size;
+    moments += output[o].role >= MV_NOTE ? 0 : size;
   }
   if (values > VALUES_MAX) {
     mv_error_at(r->config, r->map->place, r->estimator->name,
@@ -181,6 +202,9 @@ static void add_entry(const struct row *r, struct mv_entry *entry)
     check_limits(r, entry);
     if (r->ready && r->estimator->outputs) {
       check_size(r, entry);
+      if (job->train.updates) {
+        mv_train_check(r->config, r->map, job, entry);
+      }
     }
   }
   check_label(r, entry);
@@ -196,37 +220,52 @@ static void add_entry(const struct row *r, struct mv_entry *entry)
 struct sweep {
   const struct mv_field *field;
   struct mv_node *list;
+  bool followed; /* a field of the entry, not of its settings */
 };
 
-/* The settings of the row that are given as lists. -1 after a report. */
-static int find_sweeps(const struct row *r, void *scratch, struct sweep *out)
+static void *sweep_place(const struct sweep *s, struct mv_entry *entry)
 {
-  int count = 0;
-  bool good = true;
-  for (const struct mv_field *f = r->estimator->fields; f->name; f++) {
+  return s->followed ? (void *)entry : entry->settings;
+}
+
+/* Those of one table, added to `out`; scratch: an entry to read values into. -1 after a report. */
+static int find_sweeps(const struct row *r, const struct mv_field *table, struct mv_entry *scratch, struct sweep *out,
+                       int count)
+{
+  bool good = count >= 0;
+  for (const struct mv_field *f = table; f->name && good; f++) {
+    struct sweep s = {f, NULL, table == mv_followed_fields};
     struct mv_node *node = mv_node_get(r->map, f->name);
-    if (!node || node->bad || !is_sweep(f, node)) {
+    if (!node || node->bad || !(is_sweep(f, node) || (r->job->train.updates && is_axis(r, f, scratch->settings)))) {
       continue;
     }
     struct mv_node *list = mv_value_list(r->config, f->name, node);
+    if (is_list(f) && list && list->count <= 1) {
+      continue; /* nothing to sweep over */
+    }
     if (list && list->count == 0) {
       mv_error_node(r->config, node, f->name, "an empty list; give one value, or several to sweep over");
     }
     good = good && list && list->count;
     for (struct mv_node *n = list ? list->first : NULL; n; n = n->next) {
-      good = mv_value_read(r->config, f, n, scratch) && good;
+      good = mv_value_read(r->config, f, n, sweep_place(&s, scratch)) && good;
     }
     assert(count < MV_LIST_MAX);
-    out[count++] = (struct sweep){f, list};
+    s.list = list;
+    out[count++] = s;
   }
   return good ? count : -1;
 }
 
-static void label_append(const struct row *r, struct mv_entry *entry, const struct mv_field *f)
+static void label_append(const struct row *r, struct mv_entry *entry, const struct sweep *s)
 {
-  char value[MV_NAME_MAX + 1], label[3 * MV_NAME_MAX];
-  mv_field_print(f, entry->settings, value, sizeof value);
-  int length = snprintf(label, sizeof label, "%s_%s%s", entry->label, f->name, value);
+  char value[MV_NAME_MAX + 1], label[3 * MV_NAME_MAX], *text = value;
+  mv_field_print(s->field, sweep_place(s, entry), value, sizeof value);
+  if (is_list(s->field)) { /* of one value, in brackets */
+    text++;
+    text[strcspn(text, "]")] = '\0';
+  }
+  int length = snprintf(label, sizeof label, "%s_%s%s", entry->label, s->field->name, text);
   if (length > MV_NAME_MAX) {
     mv_error_at(r->config, r->map->place, "label",
                 "\"%.80s\", made by the sweep, is longer than %d; give a shorter one", label, MV_NAME_MAX);
@@ -255,8 +294,8 @@ static void expand_sweeps(const struct row *r, const struct mv_entry *base, cons
     for (int i = 0; i < count; i++) {
       stride /= sweep[i].list->count;
       mv_value_read(r->config, sweep[i].field, mv_node_item(sweep[i].list, k / stride % sweep[i].list->count),
-                    entry.settings);
-      label_append(r, &entry, sweep[i].field);
+                    sweep_place(&sweep[i], &entry));
+      label_append(r, &entry, &sweep[i]);
     }
     add_entry(r, &entry);
   }
@@ -264,7 +303,8 @@ static void expand_sweeps(const struct row *r, const struct mv_entry *base, cons
 
 static void read_row(struct row *r)
 {
-  static const char *const words[] = {"name", NULL};
+  static const char *const words[] = {"name", NULL}, *const followed[] = {"name", "lambda", "learning_rate", NULL};
+  const bool training = r->job->train.updates > 0;
   struct mv_config *c = r->config;
   struct mv_entry entry = {0};
   struct sweep sweep[MV_LIST_MAX];
@@ -275,18 +315,23 @@ static void read_row(struct row *r)
   }
   r->estimator = entry.estimator = read_estimator(c, r->map);
   mv_field_defaults(mv_entry_fields, &entry);
+  mv_field_defaults(mv_followed_fields, &entry);
   snprintf(r->where, sizeof r->where, "estimator %.64s", r->estimator ? r->estimator->name : "?");
   bool good = mv_table_read(c, r->map, r->where, mv_entry_fields, &entry, NULL);
   if (!r->estimator) {
     return; /* whose keys are right nobody knows */
   }
   const struct mv_field *fields = r->estimator->fields;
-  mv_keys_check(c, r->map, r->where, mv_entry_fields, fields, words);
+  mv_keys_check(c, r->map, r->where, mv_entry_fields, fields, training ? followed : words);
+  if (training) {
+    good = mv_table_read(c, r->map, r->where, mv_followed_fields, &entry, is_sweep) && good;
+  }
   check_pair(r);
   entry.settings = mv_config_alloc(r->estimator->settings_size);
   mv_field_defaults(fields, entry.settings);
+  int count = training ? find_sweeps(r, mv_followed_fields, &entry, sweep, 0) : 0;
+  count = find_sweeps(r, fields, &entry, sweep, count);
   good = mv_table_read(c, r->map, r->where, fields, entry.settings, is_sweep) && good;
-  int count = find_sweeps(r, entry.settings, sweep);
   if (!*entry.label) {
     snprintf(entry.label, sizeof entry.label, "%s", r->estimator->name);
   }

@@ -40,8 +40,8 @@ const struct mv_field mv_stop_fields[] = {
 };
 #define FIRST_BLOCKS 32 /* of a first round that nobody has chosen */
 
-static const char *const structured[] = {"task", "eta", "estimators", "stop", NULL};
-enum { TASK, ETA, ESTIMATORS, STOP, PARTS };
+static const char *const structured[] = {"task", "eta", "estimators", "stop", "train", NULL};
+enum { TASK, ETA, ESTIMATORS, NEEDED, STOP = NEEDED, TRAIN, PARTS };
 
 void mv_job_free(struct mv_job *job)
 {
@@ -52,6 +52,7 @@ void mv_job_free(struct mv_job *job)
     free(job->entries[i].settings);
   }
   free(job->entries);
+  free(job->held_out.settings);
   free(job->eta);
   free(job->grid);
   free(job->task_settings);
@@ -136,7 +137,7 @@ static void read_top(struct mv_config *c, struct mv_node *root, struct mv_job *j
   struct mv_node *length = mv_node_get(root, "lifetime_length");
   for (int i = 0; structured[i]; i++) {
     part[i] = mv_node_get(root, structured[i]);
-    if (!part[i] && i != STOP) {
+    if (!part[i] && i < NEEDED) {
       mv_error_at(c, root->place, structured[i], "missing in the job; add it, see jobs/README.md");
     } else if (part[i] && part[i]->bad) {
       part[i] = NULL;
@@ -152,8 +153,15 @@ static void read_top(struct mv_config *c, struct mv_node *root, struct mv_job *j
   if (part[STOP]) {
     read_stop(c, part[STOP], job);
   }
+  if (part[STOP] && part[TRAIN]) {
+    mv_error_node(c, part[STOP], "stop", "is for measurements; a training has a fixed number of updates");
+  }
   if (part[ETA]) {
     mv_eta_read(c, part[ETA], ready ? job->problem.shape.meta : 0, job);
+  }
+  if (part[TRAIN]) {
+    mv_train_read(c, part[TRAIN], job);
+    mv_train_curves(c, part[TRAIN], job);
   }
   if (part[ESTIMATORS]) {
     mv_entries_read(c, part[ESTIMATORS], ready, job);

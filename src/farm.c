@@ -63,6 +63,7 @@ struct master {
   int awaited;        /* places filled at ranks that answer */
   int answering;      /* ranks, without rank 0 */
   bool dry;           /* next() has no more */
+  bool starved;       /* next() had none for somebody, but will have */
   bool stopped;       /* tick() or done() wants no more */
   bool broken;        /* done() failed: results are of no use any more */
   void *buffer;
@@ -99,8 +100,10 @@ static struct unit *take_unit(struct master *m)
     return NULL;
   }
   struct unit *u = mv_memory_take(1, sizeof *u + m->farm->unit_size);
-  if (!m->farm->next(m->farm->self, u->bytes)) {
-    m->dry = true;
+  enum mv_next next = m->farm->next(m->farm->self, u->bytes);
+  if (next != MV_NEXT_UNIT) {
+    m->dry = next == MV_NEXT_NONE;
+    m->starved = next == MV_NEXT_LATER;
     free(u);
     return NULL;
   }
@@ -169,6 +172,16 @@ static void settle(struct master *m, struct unit *u, const void *result, size_t 
   drop_unit(u);
 }
 
+/* One unit to everybody, then a second one. */
+static void feed_all(struct master *m)
+{
+  for (int place = 0; place < MV_PLACES; place++) {
+    for (int rank = 0; rank < m->size; rank++) {
+      feed(m, rank);
+    }
+  }
+}
+
 /* Results that have arrived, at most one a rank, so that ticks get their turn; false: there was none. */
 static bool collect(struct master *m)
 {
@@ -189,17 +202,11 @@ static bool collect(struct master *m)
     feed(m, 0);
     some = true;
   }
-  return some;
-}
-
-/* One unit to everybody, then a second one. */
-static void feed_all(struct master *m)
-{
-  for (int place = 0; place < MV_PLACES; place++) {
-    for (int rank = 0; rank < m->size; rank++) {
-      feed(m, rank);
-    }
+  if (some && m->starved) {
+    m->starved = false;
+    feed_all(m);
   }
+  return some;
 }
 
 static void fall_silent(struct master *m, int rank, double seconds)

@@ -13,9 +13,9 @@
 #include "metavar/version.h"
 
 static const struct mv_command *const commands[] = {
-    &mv_command_run,    &mv_command_plan,    &mv_command_status, &mv_command_list,   &mv_command_describe,
-    &mv_command_check,  &mv_command_analyze, &mv_command_plot,   &mv_command_sbatch, &mv_command_stop,
-    &mv_command_verify, &mv_command_replay,  &mv_command_export, &mv_command_report,
+    &mv_command_run,      &mv_command_train,  &mv_command_plan,    &mv_command_status, &mv_command_list,
+    &mv_command_describe, &mv_command_check,  &mv_command_analyze, &mv_command_plot,   &mv_command_sbatch,
+    &mv_command_stop,     &mv_command_verify, &mv_command_replay,  &mv_command_export, &mv_command_report,
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 

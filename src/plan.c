@@ -16,6 +16,7 @@
 
 #include "metavar/memory.h"
 #include "metavar/rounds.h"
+#include "metavar/train.h"
 
 static int64_t axes_product(const struct mv_axis *axis, int count)
 {
@@ -45,6 +46,7 @@ static void check_axes(const struct mv_layout *layout)
         }
 }
 
+/* In training a row is that of an update (record.c). */
 static void layout_outputs(struct mv_layout *layout, const struct mv_plan *plan, const struct mv_entry *entry)
 {
   const struct mv_axis meta = {.name = "meta_parameter",
@@ -53,9 +55,11 @@ static void layout_outputs(struct mv_layout *layout, const struct mv_plan *plan,
                                .value.names = (const char *const *)plan->meta_names,
                                .unit = "1",
                                .doc = "meta-parameter"};
-  layout->output_count = entry->estimator->outputs(entry->settings, &plan->job->problem, layout->output);
+  layout->output_count = plan->job->train.updates
+                             ? mv_record_outputs(plan->job, &meta, layout->output)
+                             : entry->estimator->outputs(entry->settings, &plan->job->problem, layout->output);
   assert(layout->output_count > 0 && layout->output_count <= MV_OUTPUTS_MAX);
-  assert(layout->output[0].role == MV_GRADIENT);
+  assert(layout->output[0].role == MV_GRADIENT || layout->output_count == 1);
   int stage = 0;
   for (int o = 0; o < layout->output_count; o++) {
     struct mv_output *output = &layout->output[o];
@@ -70,7 +74,7 @@ static void layout_outputs(struct mv_layout *layout, const struct mv_plan *plan,
     layout->offset[o] = layout->values;
     layout->size[o] = axes_product(output->axis, output->rank);
     layout->values += layout->size[o];
-    if (output->role != MV_NOTE)
+    if (output->role < MV_NOTE)
       layout->moments = layout->values;
   }
   layout->pairs = layout->moments * (layout->moments + 1) / 2;
@@ -117,7 +121,9 @@ static void layout_cost(struct mv_layout *layout, const struct mv_plan *plan, co
   layout->primal = mv_memory_take(most, sizeof *layout->primal);
   layout->tangent = mv_memory_take(most, sizeof *layout->tangent);
   layout->cost_rank = entry->estimator->cost(entry->settings, &plan->job->problem, layout->primal, layout->tangent);
-  assert(layout->cost_rank >= 0 && layout->cost_rank < layout->output[0].rank);
+  if (plan->job->train.updates)
+    layout->cost_rank = 0; /* one value of each axis */
+  assert(layout->cost_rank == 0 || layout->cost_rank < layout->output[0].rank);
   layout->settings = axes_product(layout->output[0].axis, layout->cost_rank);
 }
 
@@ -154,7 +160,8 @@ struct mv_plan *mv_plan_make(const struct mv_job *job)
     plan->key[p] = mv_key_make(job->seed, job->eta + (size_t)p * job->meta, job->meta);
   plan->replicates = mv_memory_take((size_t)plan->cells, sizeof *plan->replicates);
   for (int cell = 0; cell < plan->cells; cell++)
-    plan->replicates[cell] = mv_round_replicates(job, &job->entries[mv_plan_entry(plan, cell)], 1);
+    plan->replicates[cell] = job->train.updates ? job->train.updates + 1
+                                                : mv_round_replicates(job, &job->entries[mv_plan_entry(plan, cell)], 1);
   return plan;
 }
 

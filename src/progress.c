@@ -13,10 +13,11 @@
 
 #define REDRAW_SECONDS 0.2
 
-void mv_meter_start(struct mv_meter *m, double period, int64_t total, int64_t missing, double work)
+void mv_meter_start(struct mv_meter *m, const char *noun, double period, int64_t total, int64_t missing, double work)
 {
   double time = mv_clock_monotonic();
   *m = (struct mv_meter){.out = stderr,
+                         .noun = noun,
                          .terminal = period > 0 && isatty(STDERR_FILENO),
                          .period = period,
                          .start = time,
@@ -47,8 +48,8 @@ static void print_line(const struct mv_meter *m, double time)
   char rate[MV_TEXT_SHORT], left[MV_TEXT_SHORT];
   double elapsed = time - m->start, share = m->total > 0 ? (double)(m->before + m->done) / (double)m->total : 1;
   double rest = m->work - m->work_done;
-  fprintf(m->out, "%s%lld/%lld samples (%.1f %%), %s/s, %s left, non-finite %.3g %%%s",
-          m->terminal ? "\r" : "metavar: ", (long long)(m->before + m->done), (long long)m->total, 100 * share,
+  fprintf(m->out, "%s%lld/%lld %s (%.1f %%), %s/s, %s left, non-finite %.3g %%%s",
+          m->terminal ? "\r" : "metavar: ", (long long)(m->before + m->done), (long long)m->total, m->noun, 100 * share,
           mv_text_count(elapsed > 0 ? (double)m->done / elapsed : 0, rate),
           m->work_done > 0 ? mv_text_duration(rest > 0 ? rest / m->work_done * elapsed : 0, left) : "?",
           m->done > 0 ? 100 * (double)m->nonfinite / (double)m->done : 0.0, m->terminal ? "\033[K" : "\n");

@@ -1,7 +1,7 @@
-/* run_options.c - the command line of `metavar run`, read and checked before anything else happens. Options that are short
+/* run_options.c - the command line of `metavar run` and `metavar train`, read and checked before anything else happens. Options that are short
  * for settings of the job become overrides like --set, so that the run directory holds them as part of its job. */
 #define _GNU_SOURCE
-#include "run_options.h"
+#include "metavar/run_options.h"
 
 #include <errno.h>
 #include <math.h>
@@ -14,10 +14,10 @@
 #include "metavar/deadline.h"
 #include "metavar/memory.h"
 
-static int bad_value(const char *option, const char *value, const char *wanted)
+static int bad_value(const struct mv_run_options *o, const char *option, const char *value, const char *wanted)
 {
   if (mv_comm_speaks()) {
-    fprintf(stderr, "metavar run: --%s %s: must be %s\n", option, value, wanted);
+    fprintf(stderr, "metavar %s: --%s %s: must be %s\n", o->verb, option, value, wanted);
   }
   return MV_EXIT_USAGE;
 }
@@ -52,16 +52,17 @@ static int read_target(const char *text, struct mv_run_options *o)
     k++;
   }
   if (!good || !mv_statistic_names[k]) {
-    return bad_value("target-se", text, "a relative error up to 1, as in 0.05, 0.05:variance or 0.05:gradient");
+    return bad_value(o, "target-se", text, "a relative error up to 1, as in 0.05, 0.05:variance or 0.05:gradient");
   }
   add_override(o, "stop={relative_error: %.*s, statistic: %s}", (int)(end - text), text, statistic);
   return MV_EXIT_OK;
 }
 
 /* What changes the job. */
-static int read_overrides(const struct mv_args *args, struct mv_run_options *o)
+static int read_overrides(const struct mv_args *args, bool measures, struct mv_run_options *o)
 {
-  const char *target = mv_args_value(args, "target-se"), *most = mv_args_value(args, "max-replicates");
+  const char *target = measures ? mv_args_value(args, "target-se") : NULL;
+  const char *most = measures ? mv_args_value(args, "max-replicates") : NULL;
   const char *const *set;
   int exit_code = target ? read_target(target, o) : MV_EXIT_OK, count = mv_args_values(args, "set", &set);
   double number;
@@ -70,7 +71,7 @@ static int read_overrides(const struct mv_args *args, struct mv_run_options *o)
     add_override(o, "%s", set[k]);
   }
   if (most && (!read_positive(most, &number, &end) || *end)) {
-    exit_code = bad_value("max-replicates", most, "a number of replicates");
+    exit_code = bad_value(o, "max-replicates", most, "a number of replicates");
   } else if (most) {
     add_override(o, "estimators.*.replicates=%s", most);
   }
@@ -85,31 +86,31 @@ static int read_computes(const char *text, struct mv_run_options *o)
     k++;
   }
   o->computes = (enum mv_computes)k;
-  return words[k] ? MV_EXIT_OK : bad_value("master-computes", text, "yes, no or auto");
+  return words[k] ? MV_EXIT_OK : bad_value(o, "master-computes", text, "yes, no or auto");
 }
 
-int mv_run_options_read(const struct mv_args *args, struct mv_run_options *o)
+int mv_run_options_read(const struct mv_args *args, const char *verb, bool measures, struct mv_run_options *o)
 {
-  *o = (struct mv_run_options){.run = mv_args_value(args, "output"), .period = 60, .limit = INFINITY};
+  *o = (struct mv_run_options){.verb = verb, .run = mv_args_value(args, "output"), .period = 60, .limit = INFINITY};
   const char *period = mv_args_value(args, "progress"), *computes = mv_args_value(args, "master-computes");
   const char *limit = mv_args_value(args, "max-time");
   char *end;
   if (!o->run || !*o->run) {
     if (mv_comm_speaks()) {
-      fprintf(stderr, "metavar run: where to? say -o RUN, the directory that holds the run\n");
+      fprintf(stderr, "metavar %s: where to? say -o RUN, the directory that holds the run\n", verb);
     }
     return MV_EXIT_USAGE;
   }
   if (period && (!read_positive(period, &o->period, &end) || *end)) {
-    return bad_value("progress", period, "a positive number of seconds");
+    return bad_value(o, "progress", period, "a positive number of seconds");
   }
   if (mv_args_value(args, "quiet")) {
     o->period = 0;
   }
   if (limit && !mv_duration_read(limit, &o->limit)) {
-    return bad_value("max-time", limit, "a time like 90s, 10m, 2h or 1-00:00:00");
+    return bad_value(o, "max-time", limit, "a time like 90s, 10m, 2h or 1-00:00:00");
   }
-  int exit_code = read_overrides(args, o);
+  int exit_code = read_overrides(args, measures, o);
   return exit_code == MV_EXIT_OK && computes ? read_computes(computes, o) : exit_code;
 }
 

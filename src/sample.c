@@ -21,8 +21,8 @@ bool mv_unit_fits(const struct mv_plan *plan, const struct mv_unit *unit)
   if (unit->cell < 0 || unit->cell >= plan->cells)
     return false;
   const struct mv_entry *entry = &plan->job->entries[mv_plan_entry(plan, (int)unit->cell)];
-  if (unit->count <= 0 || unit->count > entry->replicates || unit->first < 0 ||
-      unit->first > entry->replicates - unit->count)
+  int64_t rows = mv_job_rows(plan->job, mv_plan_entry(plan, (int)unit->cell));
+  if (unit->count <= 0 || unit->count > rows || unit->first < 0 || unit->first > rows - unit->count)
     return false;
   int64_t block = plan->job->block;
   return entry->store == MV_STORE_SAMPLES ||
@@ -138,6 +138,8 @@ static void largest_insert(double *largest, int64_t *id, double norm, int64_t re
 static void largest_add(const struct mv_layout *layout, const double *x, int64_t replicate, double *largest,
                         int64_t *id)
 {
+  if (layout->vectors == 0)
+    return;
   const struct mv_output *gradient = &layout->output[0];
   int meta = gradient->axis[gradient->rank - 1].length;
   for (int64_t v = 0; v < layout->vectors; v++, largest += MV_LARGEST, id += MV_LARGEST) {

@@ -191,7 +191,7 @@ static int64_t count_samples(const struct mv_results *results, int cell, int64_t
     memset(finite, true, (size_t)count);
     for (int o = 0; o < layout->output_count && fine; o++) {
       fine = mv_results_read(results, cell, MV_PART_OUTPUT, o, first, count, values);
-      for (int64_t k = 0; k < count * layout->size[o] && layout->output[o].role != MV_NOTE; k++)
+      for (int64_t k = 0; k < count * layout->size[o] && layout->output[o].role < MV_NOTE; k++)
         finite[k / layout->size[o]] = finite[k / layout->size[o]] && isfinite(values[k]);
     }
     for (int64_t r = 0; r < count && fine; r++)
@@ -276,6 +276,12 @@ bool mv_results_compare(const struct mv_results *results, const void *bytes, siz
   return fine;
 }
 
+bool mv_results_output(const struct mv_results *results, int cell, int output, int64_t first, int64_t count,
+                       double *out)
+{
+  return mv_results_read(results, cell, MV_PART_OUTPUT, output, first, count, out);
+}
+
 bool mv_results_sample(const struct mv_results *results, int cell, int64_t replicate, double *values, int8_t *status)
 {
   const struct mv_layout *layout = &mv_results_plan(results)->layout[mv_plan_entry(mv_results_plan(results), cell)];
@@ -283,11 +289,8 @@ bool mv_results_sample(const struct mv_results *results, int cell, int64_t repli
   for (int o = 0; o < layout->output_count && fine; o++) {
     double *out = values + layout->offset[o];
     fine = mv_results_read(results, cell, MV_PART_OUTPUT, o, replicate, 1, out);
-    for (int64_t k = 0; k < layout->size[o] && layout->output[o].role == MV_NOTE; k++) {
-      int64_t note;
-      memcpy(&note, &out[k], sizeof note);
-      out[k] = (double)note;
-    }
+    for (int64_t k = 0; k < layout->size[o] && layout->output[o].role == MV_NOTE; k++)
+      mv_note_real(&out[k]);
   }
   return fine;
 }

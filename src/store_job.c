@@ -69,6 +69,8 @@ static bool same_text(const char *path, const char *there, const char *here)
 static char *head_text(const struct mv_job *job)
 {
   struct mv_job same = *job;
+  if (same.train.updates)
+    same.train.updates = same.train.seeds = 1; /* more of these go on */
   same.stop = (struct mv_stopping){0};
   char *text = mv_job_canonical(&same, false), *eta = strstr(text, "\neta:\n");
   eta[1] = 0;
@@ -80,7 +82,8 @@ static char *entry_text(const struct mv_job *job, const struct mv_entry *entry, 
 {
   struct mv_job one = *job;
   struct mv_entry copy = *entry;
-  copy.replicates = 0;
+  if (!job->train.updates)
+    copy.replicates = 0;
   if (!with_label)
     strcpy(copy.label, "x");
   one.entry_count = 1;
@@ -141,7 +144,7 @@ static bool match_entry(const char *path, const struct mv_job *earlier, const st
   bool ruled = earlier->stop.relative_error > 0; /* else the first round has to be as large */
   const struct mv_entry *found = &later->entries[*entry];
   long long there = wanted->replicates, here = ruled ? found->replicates : mv_round_replicates(later, found, 1);
-  if (here >= there)
+  if (here >= there || earlier->train.updates)
     return true;
   char a[MV_NAME_MAX + 64], b[sizeof a];
   int m = snprintf(a, sizeof a, "    replicates: %lld (%s)", there, wanted->label);
@@ -165,7 +168,9 @@ static bool match_point(const char *path, const struct mv_job *earlier, int want
                         int *point)
 {
   const double *eta = earlier->eta + (size_t)wanted * (size_t)earlier->meta;
-  for (*point = 0; *point < later->points; ++*point)
+  const int seeds = earlier->train.updates ? (int)earlier->train.seeds : 1;
+  const int step = later->train.updates ? (int)later->train.seeds : 1;
+  for (*point = wanted % seeds; *point < later->points; *point += step)
     if (memcmp(eta, later->eta + (size_t)*point * (size_t)later->meta, (size_t)later->meta * sizeof *eta) == 0)
       return true;
   char text[512], number[MV_REAL_TEXT];
@@ -180,13 +185,26 @@ static bool match_point(const char *path, const struct mv_job *earlier, int want
 
 /* --- jobs that go on ------------------------------------------------------------------------------------------- */
 
+/* Of updates or seeds. */
+static bool match_count(const char *path, const char *name, int64_t there, int64_t here)
+{
+  char a[64], b[64];
+  if (here >= there)
+    return true;
+  int m = snprintf(a, sizeof a, "  %s: %lld", name, (long long)there);
+  int n = snprintf(b, sizeof b, "  %s: %lld (fewer than there are)", name, (long long)here);
+  return refuse(path, a, m, b, n);
+}
+
 bool mv_job_goes_on(const struct mv_job *earlier, const struct mv_job *later, const char *path, int *entry, int *point)
 {
   char *there = head_text(earlier), *here = head_text(later);
   bool fits = same_text(path, there, here);
   free(there);
   free(here);
-  fits = fits && match_stop(path, earlier, later);
+  fits = fits && match_stop(path, earlier, later) &&
+         match_count(path, "updates", earlier->train.updates, later->train.updates) &&
+         match_count(path, "seeds", earlier->train.seeds, later->train.seeds);
   for (int p = 0; p < earlier->points && fits; p++)
     fits = match_point(path, earlier, p, later, &point[p]);
   for (int e = 0; e < earlier->entry_count && fits; e++)

@@ -51,7 +51,7 @@ static char *make_label(const char *name, const struct mv_axis *axis, int rank, 
 void mv_label_values(const struct mv_layout *layout, char **label)
 {
   for (int o = 0; o < layout->output_count; o++)
-    for (int64_t k = 0; k < layout->size[o] && layout->output[o].role != MV_NOTE; k++)
+    for (int64_t k = 0; k < layout->size[o] && layout->output[o].role < MV_NOTE; k++)
       *label++ = make_label(layout->output[o].name, layout->output[o].axis, layout->output[o].rank, k);
 }
 

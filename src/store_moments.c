@@ -48,7 +48,7 @@ static bool samples_read(const struct mv_rows *rows, const struct mv_layout *lay
     return false;
   for (int o = 0; o < layout->output_count; o++) {
     bool note = layout->output[o].role == MV_NOTE;
-    if (note && !notes)
+    if (layout->output[o].role >= MV_NOTE && !notes)
       continue;
     if (!rows->read(rows->self, MV_PART_OUTPUT, o, first, count, block->scratch))
       return false;
@@ -71,14 +71,14 @@ static bool samples_reduce(const struct mv_rows *rows, const struct mv_layout *l
   return true;
 }
 
-static bool moments_read(const struct mv_rows *rows, int64_t b, struct block *block)
+static bool moments_read(const struct mv_rows *rows, int64_t vectors, int64_t b, struct block *block)
 {
   return rows->read(rows->self, MV_PART_COUNT, -1, b, 1, &block->count) &&
          rows->read(rows->self, MV_PART_NONFINITE, -1, b, 1, &block->nonfinite) &&
          rows->read(rows->self, MV_PART_MEAN, -1, b, 1, block->mean) &&
          rows->read(rows->self, MV_PART_COMOMENT, -1, b, 1, block->comoment) &&
-         rows->read(rows->self, MV_PART_LARGEST, -1, b, 1, block->largest) &&
-         rows->read(rows->self, MV_PART_LARGEST_ID, -1, b, 1, block->largest_id);
+         (vectors == 0 || (rows->read(rows->self, MV_PART_LARGEST, -1, b, 1, block->largest) &&
+                           rows->read(rows->self, MV_PART_LARGEST_ID, -1, b, 1, block->largest_id)));
 }
 
 bool mv_cell_blocks(const struct mv_plan *plan, int cell, const struct mv_rows *rows,
@@ -90,7 +90,8 @@ bool mv_cell_blocks(const struct mv_plan *plan, int cell, const struct mv_rows *
   struct block block = block_take(&plan->layout[e], samples ? size : 1);
   for (int64_t b = 0, first = 0; first < replicates && fine; b++, first += size) {
     int64_t left = replicates - first, count = left < size ? left : size;
-    fine = samples ? samples_reduce(rows, &plan->layout[e], first, count, &block) : moments_read(rows, b, &block);
+    fine = samples ? samples_reduce(rows, &plan->layout[e], first, count, &block)
+                   : moments_read(rows, plan->layout[e].vectors, b, &block);
     if (fine)
       visit(self, &(struct mv_moments){b, block.count, block.nonfinite, block.mean, block.comoment, block.largest,
                                        block.largest_id});

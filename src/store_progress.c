@@ -15,6 +15,7 @@ static int progress_read(int run, const char *path, const struct mv_plan *plan, 
   struct stat info;
   if (!mv_manifest_read(run, path, plan, false, &manifest))
     return MV_EXIT_DATA;
+  progress->trains = plan->job->train.updates > 0;
   struct mv_rounds rounds;
   mv_rounds_read(run, path, plan, &rounds);
   progress->rounds = rounds.decided;

@@ -169,6 +169,11 @@ void mv_store_committed(const struct mv_store *store, void (*visit)(void *self, 
       visit(self, &store->manifest.unit[u]);
 }
 
+int mv_store_row(const struct mv_store *store, int cell, int64_t row, double *values, int8_t *status)
+{
+  return mv_row_find(store->path, store->plan, store->schema, &store->manifest, cell, row, values, status);
+}
+
 int mv_store_add(struct mv_store *store, const void *result, size_t size)
 {
   void *copy = mv_memory_take(size, 1);

@@ -126,26 +126,35 @@ static void add_scale(struct mv_schema *schema, const char *group, const struct 
 
 /* --- the groups ------------------------------------------------------------------------------------------ */
 
+static const char *cell_axis(const struct mv_job *job) { return job->train.updates ? "curve" : "point"; }
+
 static void add_points(struct mv_schema *schema, const char *group, const struct mv_plan *plan)
 {
   const struct mv_job *job = plan->job;
-  add_index(schema, group, "point", job->points, "number of the eta point");
+  const bool trains = job->train.updates > 0;
+  add_index(schema, group, cell_axis(job), job->points, trains ? "number of the curve" : "number of the eta point");
   char **name =
       add_column(schema, group, "meta_parameter", "meta_parameter", job->meta, MV_TYPE_STRING, "1", "meta-parameter");
   for (int m = 0; m < job->meta; m++)
     name[m] = mv_text_copy(plan->meta_names[m]);
-  struct mv_dataset *eta = add(schema, group, "eta", MV_TYPE_DOUBLE, "1", "nominal value of the meta-parameters");
-  add_axis(eta, "point", job->points);
+  if (trains)
+    add_rule(schema, group, "seed", "curve", job->points, 1, 1, job->train.seeds, "number of the curve's seed");
+  struct mv_dataset *eta =
+      add(schema, group, trains ? "start" : "eta", MV_TYPE_DOUBLE, "1",
+          trains ? "where the curve starts: meta-parameters" : "nominal value of the meta-parameters");
+  add_axis(eta, cell_axis(job), job->points);
   add_axis(eta, "meta_parameter", job->meta);
   memcpy(add_data(eta), job->eta, (size_t)(job->points * job->meta) * sizeof(double));
 }
 
-static void add_cost(struct mv_schema *schema, const char *group, const struct mv_layout *layout)
+static void add_cost(struct mv_schema *schema, const struct mv_plan *plan, int entry)
 {
   static const char *const name[] = {"cost_primal", "cost_tangent", "cost"};
   static const char *const doc[] = {"inner steps that one replicate of this setting alone simulates",
                                     "tangent-step equivalents that one replicate of this setting alone takes",
                                     "inner-step equivalents that one replicate of this setting alone takes"};
+  const char *group = plan->job->entries[entry].label;
+  const struct mv_layout *layout = &plan->layout[entry];
   for (int k = 0; k < 3; k++) {
     struct mv_dataset *cost = add(schema, group, name[k], MV_TYPE_DOUBLE, "inner steps", doc[k]);
     for (int a = 0; a < layout->cost_rank; a++)
@@ -184,23 +193,48 @@ static struct mv_dataset *add_stream(struct mv_schema *schema, const struct mv_p
   struct mv_dataset *dataset = add(schema, e->label, name, type, unit, doc);
   dataset->part = part;
   dataset->entry = entry;
-  add_axis(dataset, "point", plan->job->points);
+  add_axis(dataset, cell_axis(plan->job), plan->job->points);
   if (e->store == MV_STORE_SAMPLES)
-    add_axis(dataset, "replicate", longest(plan, entry));
+    add_axis(dataset, plan->job->train.updates ? "update" : "replicate", longest(plan, entry));
   else
     add_axis(dataset, "block", (longest(plan, entry) + plan->job->block - 1) / plan->job->block);
   return dataset;
+}
+
+static void add_coordinates(struct mv_schema *schema, const struct mv_entry *e, int64_t n)
+{
+  int64_t p = e->perturbations_per_lifetime, l = e->lifetimes_per_task;
+  add_index(schema, e->label, "replicate", n, "replicate id");
+  add_rule(schema, e->label, "task_instance", "replicate", n, 1, p * l, INT64_MAX, "task instance of the replicate");
+  add_rule(schema, e->label, "lifetime", "replicate", n, 1, p, l, "lifetime draw within the task instance");
+  add_rule(schema, e->label, "perturbation", "replicate", n, 1, 1, p, "perturbation draw within the lifetime draw");
+}
+
+/* In training: what the gradients have cost when a curve gets there; evaluations do not count. */
+static void add_updates(struct mv_schema *schema, const struct mv_plan *plan, int entry)
+{
+  static const char *const name[] = {"spent_primal", "spent_tangent"};
+  static const char *const doc[] = {"inner steps that the gradients of all updates before this one have simulated",
+                                    "tangent-step equivalents that the gradients before this one have taken"};
+  const struct mv_entry *e = &plan->job->entries[entry];
+  int64_t rows = mv_job_rows(plan->job, entry);
+  add_index(schema, e->label, "update", rows, "number of the update");
+  for (int k = 0; k < 2; k++) {
+    double each = (double)e->replicates * (k ? plan->layout[entry].tangent[0] : plan->layout[entry].primal[0]);
+    double *spent = add_column(schema, e->label, name[k], "update", rows, MV_TYPE_DOUBLE, "inner steps", doc[k]);
+    for (int64_t u = 0; u < rows; u++)
+      spent[u] = (double)u * each;
+  }
 }
 
 static void add_samples(struct mv_schema *schema, const struct mv_plan *plan, int entry)
 {
   const struct mv_entry *e = &plan->job->entries[entry];
   const struct mv_layout *layout = &plan->layout[entry];
-  int64_t p = e->perturbations_per_lifetime, l = e->lifetimes_per_task, n = longest(plan, entry);
-  add_index(schema, e->label, "replicate", n, "replicate id");
-  add_rule(schema, e->label, "task_instance", "replicate", n, 1, p * l, INT64_MAX, "task instance of the replicate");
-  add_rule(schema, e->label, "lifetime", "replicate", n, 1, p, l, "lifetime draw within the task instance");
-  add_rule(schema, e->label, "perturbation", "replicate", n, 1, 1, p, "perturbation draw within the lifetime draw");
+  if (plan->job->train.updates)
+    add_updates(schema, plan, entry);
+  else
+    add_coordinates(schema, e, longest(plan, entry));
   for (int o = 0; o < layout->output_count; o++) {
     const struct mv_output *output = &layout->output[o];
     struct mv_dataset *dataset =
@@ -210,7 +244,8 @@ static void add_samples(struct mv_schema *schema, const struct mv_plan *plan, in
     for (int a = 0; a < output->rank; a++)
       add_axis(dataset, output->axis[a].name, output->axis[a].length);
   }
-  add_stream(schema, plan, entry, "status", MV_TYPE_INT8, MV_PART_STATUS, "1", "whether the sample can be used");
+  add_stream(schema, plan, entry, "status", MV_TYPE_INT8, MV_PART_STATUS, "1",
+             plan->job->train.updates ? "whether the gradient can be followed" : "whether the sample can be used");
 }
 
 static void add_moment_scales(struct mv_schema *schema, const struct mv_plan *plan, int entry)
@@ -231,6 +266,8 @@ static void add_moment_scales(struct mv_schema *schema, const struct mv_plan *pl
       row[k] = i;
       col[k] = j;
     }
+  if (layout->vectors == 0) /* no gradient */
+    return;
   mv_label_vectors(layout, plan->job->meta,
                    add_column(schema, e->label, "vector", "vector", layout->vectors, MV_TYPE_STRING, "1",
                               "gradient estimate whose norm is watched"));
@@ -249,6 +286,8 @@ static void add_moments(struct mv_schema *schema, const struct mv_plan *plan, in
   add_axis(add_stream(schema, plan, entry, "comoment", MV_TYPE_DOUBLE, MV_PART_COMOMENT, "1",
                       "sum over the finite samples of the product of two deviations from the mean"),
            "pair", layout->pairs);
+  if (layout->vectors == 0)
+    return;
   struct mv_dataset *largest = add_stream(schema, plan, entry, "largest", MV_TYPE_DOUBLE, MV_PART_LARGEST, "1",
                                           "largest squared norms, descending; -1 where there are fewer samples");
   add_axis(largest, "vector", layout->vectors);
@@ -270,7 +309,7 @@ struct mv_schema *mv_schema_make(const struct mv_plan *plan)
     for (int o = 0; o < layout->output_count; o++)
       for (int a = 0; a < layout->output[o].rank; a++)
         add_scale(schema, entry->label, &layout->output[o].axis[a]);
-    add_cost(schema, entry->label, layout);
+    add_cost(schema, plan, e);
     if (plan->job->stop.relative_error > 0)
       add_replicates(schema, plan, e);
     if (entry->store == MV_STORE_SAMPLES)
@@ -320,7 +359,8 @@ void mv_schema_free(struct mv_schema *schema)
 
 const char *mv_schema_refuses(const struct mv_job *job)
 {
-  static const char *const taken[] = {"point", "meta_parameter", "eta", "provenance", ".", ".."};
+  static const char *const taken[] = {"point", "curve", "meta_parameter", "eta", "start", "seed", "provenance",
+                                      ".",     ".."};
   for (int e = 0; e < job->entry_count; e++)
     for (size_t k = 0; k < sizeof taken / sizeof *taken; k++)
       if (strcmp(job->entries[e].label, taken[k]) == 0)

@@ -80,17 +80,6 @@ void mv_worker_free(struct mv_worker *worker)
   free(worker);
 }
 
-static struct mv_request make_request(const struct mv_worker *worker, int64_t cell)
-{
-  const struct mv_plan *plan = worker->plan;
-  const struct mv_job *job = plan->job;
-  int point = mv_plan_point(plan, (int)cell);
-  return (struct mv_request){.problem = &job->problem,
-                             .settings = job->entries[mv_plan_entry(plan, (int)cell)].settings,
-                             .eta = job->eta + (size_t)point * (size_t)job->meta,
-                             .key = plan->key[point]};
-}
-
 /* Replicate ids of one group: trailing lanes repeat the last. */
 static void set_coordinates(struct mv_request *request, const struct mv_entry *entry, int lanes, int64_t first)
 {
@@ -116,14 +105,14 @@ static int8_t take_row(const struct mv_layout *layout, const double *outputs, in
   return finite ? MV_OK : MV_NONFINITE;
 }
 
-/* Samples of replicates [first, first + count) into rows; returns how many are not finite. */
-static int64_t compute_rows(struct mv_worker *worker, int64_t cell, int64_t first, int64_t count, double *rows,
-                            int8_t *status)
+int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struct mv_key key, int64_t first,
+                       int64_t count, double *rows, int8_t *status)
 {
-  int e = mv_plan_entry(worker->plan, (int)cell), lanes = worker->lanes;
-  const struct mv_entry *entry = &worker->plan->job->entries[e];
+  const int lanes = worker->lanes;
+  const struct mv_job *job = worker->plan->job;
+  const struct mv_entry *entry = &job->entries[e];
   const struct mv_layout *layout = &worker->plan->layout[e];
-  struct mv_request request = make_request(worker, cell);
+  struct mv_request request = {.problem = &job->problem, .settings = entry->settings, .eta = eta, .key = key};
   int64_t nonfinite = 0;
   for (int64_t r = 0; r < count; r += lanes) {
     request.count = count - r < lanes ? (int)(count - r) : lanes;
@@ -139,6 +128,15 @@ static int64_t compute_rows(struct mv_worker *worker, int64_t cell, int64_t firs
     }
   }
   return nonfinite;
+}
+
+static int64_t compute_rows(struct mv_worker *worker, int64_t cell, int64_t first, int64_t count, double *rows,
+                            int8_t *status)
+{
+  const struct mv_plan *plan = worker->plan;
+  const int point = mv_plan_point(plan, (int)cell);
+  return mv_worker_rows(worker, mv_plan_entry(plan, (int)cell), plan->job->eta + (size_t)point * plan->job->meta,
+                        plan->key[point], first, count, rows, status);
 }
 
 /* The view's pointers are const for the store's sake; here the bytes are our own. */

@@ -197,6 +197,32 @@ static const struct bad_set {
     {"block=0", {"seed: 7", "seed: x", "f:2:7: seed: \"x\"\n--set block: 0 is out of range"}},
 };
 
+/* Line 7 and on: the outer loop. What it asks of estimators: test_train.c. */
+#define TRAIN(...) "eta:\n", "train: {" __VA_ARGS__ "}\neta:\n"
+#define USUAL      "updates: 5, learning_rate: 1"
+static const struct bad trains[] = {
+    {"eta:\n", "train: 5\neta:\n",
+     "f:7:8: train: a single value where a mapping belongs; write `updates: ...` below it"},
+    {TRAIN("update: 5, learning_rate: 1"), "f:7:8: updates: missing in train; add it: updates of eta in one curve\n"
+                                           "f:7:9: unknown key \"update\" in train; did you mean \"updates\"?"},
+    {TRAIN("updates: 5"), "f:7:8: learning_rate: missing in train"},
+    {TRAIN("updates: 0, learning_rate: 1"), "f:7:18: updates: 0 is out of range; give a number at least 1"},
+    {TRAIN("updates: 5, learning_rate: 0"), "f:7:36: learning_rate: 0 is out of range; give a number greater than 0"},
+    {TRAIN(USUAL ", optimizer: adams"),
+     "f:7:50: optimizer: \"adams\" is not a choice; did you mean \"adam\"? known: sgd, adam"},
+    {TRAIN(USUAL ", momentum: 1"), "f:7:49: momentum: must be less than 1"},
+    {TRAIN(USUAL ", optimizer: adam, momentum: 0.5"), "f:7:66: momentum: is of sgd; adam has betas"},
+    {TRAIN(USUAL ", betas: [0.5, 0.9]"), "f:7:46: betas: are of adam; sgd has momentum"},
+    {TRAIN(USUAL ", optimizer: adam, betas: [0.9, 1]"), "f:7:63: betas: must be two numbers"},
+    {TRAIN(USUAL ", optimizer: adam, betas: 0.9"), "f:7:63: betas: must be two numbers"},
+    {TRAIN(USUAL ", seeds: 0"), "f:7:46: seeds: 0 is out of range"},
+    {TRAIN(USUAL ", seeds: 600000"),
+     "f:7:8: seeds: 2 starts with 600000 seeds are more than 1000000 curves; take fewer"},
+    {TRAIN(USUAL ", evaluate_every: -1"), "f:7:55: evaluate_every: -1 is out of range"},
+    {TRAIN(USUAL ", evaluate_replicates: 0"), "f:7:60: evaluate_replicates: 0 is out of range"},
+    {"    sigma: 0.1\n", "    sigma: 0.1\n    lambda: 0\n", "f:18:5: unknown key \"lambda\" in estimator push"},
+};
+
 /* The next line of *text, cut off. */
 static char *take_line(char **text)
 {
@@ -254,6 +280,7 @@ CHECK(keys)
 CHECK(numbers)
 CHECK(etas)
 CHECK(entries)
+CHECK(trains)
 
 static void test_overrides(void **state)
 {
@@ -336,7 +363,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_syntax), cmocka_unit_test(test_keys),    cmocka_unit_test(test_numbers),
       cmocka_unit_test(test_etas),   cmocka_unit_test(test_entries), cmocka_unit_test(test_overrides),
-      cmocka_unit_test(test_bulk),   cmocka_unit_test(test_paths),
+      cmocka_unit_test(test_bulk),   cmocka_unit_test(test_paths),   cmocka_unit_test(test_trains),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

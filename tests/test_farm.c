@@ -24,13 +24,14 @@ struct unit {
 struct world {
   struct mv_comm *comm;
   int64_t units, handed, taken; /* to hand out, handed out, done() calls */
+  int64_t window;               /* the next unit waits until fewer than so many are under way; 0: it does not */
   int64_t batch, ready;         /* more() makes so many ready; 0: all are */
   int64_t quit_done, quit_tick; /* give up in this done() call or after so many units; -1: never */
   int64_t microseconds, words;  /* of the longest unit; size of the largest result */
   int *seen;                    /* [units] done() calls of each */
   bool wrong, over;             /* a bad result; work handed out after giving up */
   int64_t computed;             /* on this rank */
-  int silent, heard;            /* calls */
+  int silent, heard, later;     /* calls */
   double asleep;                /* this rank stops itself at its third unit, for so long; 0: never; < 0: for ever */
 };
 
@@ -62,17 +63,21 @@ static uint64_t pattern(int64_t id, int64_t word)
   return ((uint64_t)id + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)word * UINT64_C(0xbf58476d1ce4e5b9);
 }
 
-static bool next(void *self, void *unit)
+static enum mv_next next(void *self, void *unit)
 {
   struct world *w = self;
   if (w->handed == (w->batch ? w->ready : w->units)) {
-    return false;
+    return MV_NEXT_NONE;
+  }
+  if (w->window && w->handed - w->taken >= w->window) {
+    w->later++;
+    return MV_NEXT_LATER;
   }
   w->over |= (w->quit_done >= 0 && w->taken > w->quit_done) || (w->quit_tick >= 0 && w->handed > w->quit_tick + 1000);
   int64_t id = w->handed++;
   struct unit u = {id, w->microseconds ? (id * 7919) % w->microseconds : 0, w->words ? (id * 104729) % w->words : 0};
   memcpy(unit, &u, sizeof u);
-  return true;
+  return MV_NEXT_UNIT;
 }
 
 /* Comes when everything is in, and only then. */
@@ -203,7 +208,8 @@ static void trial(struct mv_comm *comm, const char *name, struct world w, bool m
     ok &= w.taken == (w.quit_done >= 0 ? w.quit_done + 1 : w.handed); /* and nothing after a failed done() */
     ok &= complete == !gave_up && (complete ? w.handed == w.units : w.units < 1000 || w.handed < w.units);
     ok &= mv_comm_size(comm) == 1 || master_computes || computed[0] == 0;
-    for (int i = 1; i < mv_comm_size(comm) && w.units >= 100 && !gave_up; i++) {
+    ok &= w.window != 1 || w.later > 0;
+    for (int i = 1; i < mv_comm_size(comm) && w.units >= 100 && !gave_up && !w.window; i++) {
       ok &= computed[i] > 0; /* everybody works */
     }
   }
@@ -272,6 +278,12 @@ int main(int argc, char **argv)
           (struct world){.units = 300, .quit_done = -1, .quit_tick = -1, .microseconds = 5000, .words = 300}, master);
     trial(comm, "large results",
           (struct world){.units = 40, .quit_done = -1, .quit_tick = -1, .words = 900000, .microseconds = 1000}, master);
+    trial(comm, "each unit waits for the one before",
+          (struct world){.units = 300, .window = 1, .quit_done = -1, .quit_tick = -1, .microseconds = 200}, master);
+    trial(comm, "units wait for others",
+          (struct world){.units = 2000, .window = 3, .quit_done = -1, .quit_tick = -1, .microseconds = 200}, master);
+    trial(comm, "done gives up while some wait",
+          (struct world){.units = 1000, .window = 1, .quit_done = 50, .quit_tick = -1, .microseconds = 200}, master);
     trial(comm, "work in rounds",
           (struct world){.units = 130, .batch = 9, .quit_done = -1, .quit_tick = -1, .microseconds = 2000}, master);
     trial(comm, "done gives up in a later round",

@@ -5,6 +5,7 @@ A picture is a module of this folder with
     ORDER   its place in the list
     TITLE   a line for the report
     draw(tables) -> Drawn; raises LeftOut with the reason when there is nothing to draw
+    TABLE   the table without which nobody expects it; absent in pictures of measurements
 
 and its files are named after the module.
 """
@@ -63,6 +64,7 @@ class Tables:
 
     def __init__(self, folder):
         self.folder, self.known = folder, {}
+        self.surface = self  # where objective.csv is
         self.summary = read_object(os.path.join(folder, "summary.json"))
         self.confidence = self.summary.get("options", {}).get("confidence", 0.95)
         self.interval_text = f"{100 * self.confidence:g} % intervals"

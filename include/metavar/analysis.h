@@ -264,6 +264,21 @@ void mv_table_write(FILE *, const struct mv_tables *, enum mv_table_kind);
 void mv_summary_write(FILE *, const struct mv_tables *, const char *digest, const double *lambda, int lambdas);
 void mv_table_print(FILE *, const struct mv_tables *);
 
+/* A comma and a number; commas and name_0, name_1, ... */
+void mv_csv_put(FILE *, double);
+void mv_csv_names(FILE *, const char *name, int count);
+
+/* --- training and return surfaces --------------------------------------------------------------------------------- */
+
+/* Tables of a training run. Exit code. */
+int mv_curves_write(FILE *, struct mv_results *);
+int mv_paths_write(FILE *, struct mv_results *);
+int mv_ends_write(FILE *, struct mv_results *);
+
+/* Whether an entry measures the objective alone; and the objective of such entries over the eta points. Exit code. */
+bool mv_is_surface(const struct mv_plan *, int entry);
+int mv_objective_write(FILE *, struct mv_results *);
+
 /* A file under a temporary name in the directory dir; commit checks that all was written and renames it. Exit codes;
  * errors printed. */
 struct mv_draft {

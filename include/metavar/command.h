@@ -35,8 +35,8 @@ struct mv_args *mv_args_parse(const struct mv_command *, int argc, char **argv, 
 void mv_args_free(struct mv_args *);
 
 /* One per file in src/commands. */
-extern const struct mv_command mv_command_run, mv_command_plan, mv_command_status, mv_command_list, mv_command_describe,
-    mv_command_check, mv_command_analyze, mv_command_plot, mv_command_sbatch, mv_command_stop, mv_command_verify,
-    mv_command_replay, mv_command_export, mv_command_report;
+extern const struct mv_command mv_command_run, mv_command_train, mv_command_plan, mv_command_status, mv_command_list,
+    mv_command_describe, mv_command_check, mv_command_analyze, mv_command_plot, mv_command_sbatch, mv_command_stop,
+    mv_command_verify, mv_command_replay, mv_command_export, mv_command_report;
 
 #endif

@@ -12,7 +12,7 @@
 #include "metavar/unroll.h"
 
 #define MV_AXES_MAX    4
-#define MV_OUTPUTS_MAX 8
+#define MV_OUTPUTS_MAX 12
 
 enum mv_axis_kind { MV_AXIS_INTS, MV_AXIS_REALS, MV_AXIS_NAMES };
 
@@ -33,7 +33,8 @@ enum mv_role {
   MV_COMPONENT, /* base + coefficient * this is an estimate of grad J; shares the leading axes of its base */
   MV_TARGET,    /* an unbiased estimate of the gradient of another objective (window-weighted) */
   MV_OBJECTIVE, /* mean objective of the replicate; scalar */
-  MV_NOTE       /* whole numbers that describe the sample (window starts); no statistics are made of them */
+  MV_NOTE,      /* whole numbers that describe the sample (window starts); no statistics are made of them */
+  MV_RECORD     /* likewise, but not whole; may be NaN in a sample that is fine */
 };
 
 struct mv_output {
@@ -81,7 +82,7 @@ struct mv_estimator {
    * becomes {N}). */
   void (*complete)(void *settings, const struct mv_problem *, struct mv_complaints *);
   /* Fills out[MV_OUTPUTS_MAX] and returns their number. Order: gradients, components and targets, then the objective,
-   * then notes. The last axis of gradients, components and targets has length M and may be left to the framework (rank
+   * then notes and records. An estimator of the objective gives nothing else. The last axis of gradients, components and targets has length M and may be left to the framework (rank
    * excludes it). */
   int (*outputs)(const void *settings, const struct mv_problem *, struct mv_output *out);
   /* What a run of each single setting alone would cost, averaged over window starts, per replicate: primal[] and

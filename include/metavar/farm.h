@@ -4,10 +4,16 @@
 
 #include "metavar/comm.h"
 
+enum mv_next {
+  MV_NEXT_NONE,  /* none left */
+  MV_NEXT_UNIT,  /* here it is */
+  MV_NEXT_LATER, /* the next one depends on some that are under way: ask again when one has come back */
+};
+
 struct mv_farm {
   void *self;
-  /* Rank 0, main thread. Writes the next unit into unit[unit_size]; false: none left. */
-  bool (*next)(void *self, void *unit);
+  /* Rank 0, main thread. Writes the next unit into unit[unit_size]. */
+  enum mv_next (*next)(void *self, void *unit);
   /* Rank 0, main thread, when next() has run dry and every result is in; may take a while. Whether next() has more now.
    * NULL: never. */
   bool (*more)(void *self);

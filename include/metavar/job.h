@@ -5,6 +5,17 @@
 #include "metavar/kernel.h"
 
 enum mv_store_kind { MV_STORE_SAMPLES, MV_STORE_MOMENTS };
+enum mv_optimizer { MV_SGD, MV_ADAM };
+
+/* `train:`, the outer loop on eta (outer.c); eta then holds the starting points. */
+struct mv_train {
+  int64_t updates; /* 0: there is no `train:`, the job measures */
+  int64_t seeds;   /* curves from one start with one estimator, each with its own random numbers */
+  int optimizer;   /* enum mv_optimizer */
+  double learning_rate, momentum, epsilon;
+  struct mv_reals betas; /* adam: two */
+  int64_t evaluate_every, evaluate_replicates;
+};
 
 /* One row of `estimators:`. A list given to a scalar setting makes one entry per value. */
 struct mv_entry {
@@ -15,6 +26,8 @@ struct mv_entry {
   int64_t perturbations_per_lifetime; /* lifetime (r / P) % L, task instance r / (P L) */
   const struct mv_estimator *estimator;
   void *settings;
+  /* training: which gradient is followed, base + lambda component, and how fast (0: as train.learning_rate says) */
+  double lambda, learning_rate;
 };
 
 /* When a cell has replicates enough (rounds.h): `stop:`. */
@@ -42,12 +55,15 @@ struct mv_job {
   struct mv_problem problem; /* points into the job */
 
   int meta;    /* M */
-  int points;  /* eta points */
+  int points;  /* eta points; training: curves of one entry, curve = start * train.seeds + seed */
   double *eta; /* [points][meta] */
   int *grid;   /* [meta] lengths of the axes if eta is a grid (first axis slowest), else NULL */
 
   int entry_count;
   struct mv_entry *entries;
+
+  struct mv_train train;
+  struct mv_entry held_out; /* training: the objective at unperturbed eta */
 
   char *text; /* the file, verbatim, then the --set lines as comments */
 };
@@ -67,9 +83,17 @@ void mv_job_free(struct mv_job *);
  * not to read. malloc'ed. */
 char *mv_job_canonical(const struct mv_job *, bool identity_only);
 
+/* Rows of a cell in the store: replicates; in training updates 0 .. train.updates, the last of which is not applied. */
+static inline int64_t mv_job_rows(const struct mv_job *job, int entry)
+{
+  return job->train.updates ? job->train.updates + 1 : job->entries[entry].replicates;
+}
+
 /* The tables behind a job file, for `describe`. */
 extern const struct mv_field mv_job_fields[];
 extern const struct mv_field mv_stop_fields[];
 extern const struct mv_field mv_entry_fields[];
+extern const struct mv_field mv_train_fields[];    /* of struct mv_train */
+extern const struct mv_field mv_followed_fields[]; /* of entries, beside mv_entry_fields, in training */
 
 #endif

@@ -8,8 +8,9 @@
 
 struct mv_meter {
   FILE *out;
-  bool terminal; /* one line, drawn again and again */
-  double period; /* seconds between lines */
+  const char *noun; /* what is counted: "samples" */
+  bool terminal;    /* one line, drawn again and again */
+  double period;    /* seconds between lines */
   double start, last;
   int64_t total;          /* samples of the whole run */
   int64_t before, done;   /* committed by earlier attempts; computed by this one */
@@ -18,7 +19,7 @@ struct mv_meter {
 };
 
 /* Period: seconds between lines where stderr is no terminal; 0: silent everywhere. */
-void mv_meter_start(struct mv_meter *, double period, int64_t total, int64_t missing, double work);
+void mv_meter_start(struct mv_meter *, const char *noun, double period, int64_t total, int64_t missing, double work);
 void mv_meter_grow(struct mv_meter *, int64_t total, double work); /* more to do: samples in all, seconds on top */
 void mv_meter_add(struct mv_meter *, int64_t samples, int64_t nonfinite, double work);
 void mv_meter_tick(struct mv_meter *);        /* prints when it is time to */

@@ -39,6 +39,10 @@ int mv_store_attempt(struct mv_store *, const struct mv_attempt *); /* exit code
 /* What is committed already: calls visit for every committed unit. */
 void mv_store_committed(const struct mv_store *, void (*visit)(void *self, const struct mv_unit *), void *self);
 
+/* A row that is committed: row number `row` of a cell that stores samples, into values[layout.values], and its status.
+ * Exit code; errors told. */
+int mv_store_row(const struct mv_store *, int cell, int64_t row, double *values, int8_t *status);
+
 /* Takes a copy of a result; commits when enough bytes or seconds have gathered. Exit code, 0 if fine. */
 int mv_store_add(struct mv_store *, const void *result, size_t size);
 int mv_store_tick(struct mv_store *); /* commits if that is due; call it every now and then. Exit code */
@@ -74,12 +78,13 @@ int mv_store_ask_stop(const char *run);
 
 /* Progress of a run directory, from its files alone. */
 struct mv_progress {
-  int64_t done, total, nonfinite; /* samples */
+  int64_t done, total, nonfinite; /* samples, or updates */
   int64_t shards, bytes;
   int attempts;
   bool finished;                    /* results.h5 is there */
   int rounds;                       /* of a stopping rule, decided */
   int64_t cells, go_on, fall_short; /* that need more; that have the most and not reached the target */
+  bool trains;                      /* rows are updates */
 };
 int mv_store_progress(const char *run, struct mv_progress *); /* exit code; errors printed */
 
@@ -138,6 +143,9 @@ int64_t mv_results_count(const struct mv_results *, int cell);
 /* Compares the bits of a result of mv_worker_compute for this job with those that are stored: the name of the first
  * dataset that differs, or NULL. False: cannot be read, told. */
 bool mv_results_compare(const struct mv_results *, const void *result, size_t size, const char **differs);
+/* Rows [first, first + count) of an output that is stored as doubles, of an entry that stores samples. False: cannot be
+ * read, told. */
+bool mv_results_output(const struct mv_results *, int cell, int output, int64_t first, int64_t count, double *out);
 /* One sample of an entry that stores samples: values[layout.values]. False: cannot be read, told. */
 bool mv_results_sample(const struct mv_results *, int cell, int64_t replicate, double *values, int8_t *status);
 

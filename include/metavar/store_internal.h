@@ -5,6 +5,7 @@
  *   store_lock.c      one process at a time
  *   store_stop.c      asking it to leave
  *   store_run.c       an open run: gathering and committing results
+ *   store_row.c       one row back from the shards
  *   store_finish.c    from shards to results.h5
  *   store_attempt.c   the record of one start
  *   store_progress.c  how far a run is
@@ -23,6 +24,8 @@
  */
 #ifndef METAVAR_STORE_INTERNAL_H
 #define METAVAR_STORE_INTERNAL_H
+
+#include <string.h>
 
 #include "metavar/ranges.h"
 #include "metavar/store.h"
@@ -281,6 +284,18 @@ bool mv_results_put(int64_t results, const struct mv_dataset *, int point, int64
 
 /* Whether a results file is what the checksums beside it say, if they say something; told if not. */
 bool mv_results_sum_fits(const char *path);
+
+/* A note as it is stored, an int64, into the double of the same place. */
+static inline void mv_note_real(double *place)
+{
+  int64_t note;
+  memcpy(&note, place, sizeof note);
+  *place = (double)note;
+}
+
+/* A committed row of a cell that stores samples. Exit code; errors told. */
+int mv_row_find(const char *path, const struct mv_plan *, const struct mv_schema *, const struct mv_manifest *,
+                int cell, int64_t row, double *values, int8_t *status);
 
 /* --- one cell -------------------------------------------------------------------------------------------- */
 

@@ -115,6 +115,50 @@ static void write_break_even(FILE *file, const struct study *s) { mv_break_even_
 static void write_best(FILE *file, const struct study *s) { mv_best_write(file, &s->advice); }
 static void write_combined(FILE *file, const struct study *s) { mv_combined_write(file, &s->advice); }
 
+static int make_folder(const struct request *r)
+{
+  if (mkdir(r->dir, 0777) == 0 || errno == EEXIST)
+    return MV_EXIT_OK;
+  fprintf(stderr, "metavar: cannot create %s: %s\n", r->dir, strerror(errno));
+  return MV_EXIT_CREATE;
+}
+
+/* A table that is made while results.h5 is read. */
+static int write_table(const struct request *r, const char *name, struct mv_results *results,
+                       int (*write)(FILE *, struct mv_results *))
+{
+  struct mv_draft draft;
+  int code = mv_draft_open(&draft, r->dir, name);
+  if (code)
+    return code;
+  code = write(draft.file, results);
+  if (code) {
+    mv_draft_drop(&draft);
+    return code;
+  }
+  code = mv_draft_commit(&draft);
+  if (code == MV_EXIT_OK)
+    fprintf(stderr, "metavar: wrote %s/%s\n", r->dir, name);
+  return code;
+}
+
+/* Of a training: curves, paths, ends. */
+static int analyze_training(const struct request *r, struct mv_results *results)
+{
+  int code = make_folder(r);
+  code = code ? code : write_table(r, "curves.csv", results, mv_curves_write);
+  code = code ? code : write_table(r, "paths.csv", results, mv_paths_write);
+  return code ? code : write_table(r, "ends.csv", results, mv_ends_write);
+}
+
+static bool has_surface(const struct mv_plan *plan)
+{
+  bool has = false;
+  for (int e = 0; e < plan->job->entry_count; e++)
+    has = has || mv_is_surface(plan, e);
+  return has;
+}
+
 static int write_files(const struct request *r, const struct study *s, const char *digest)
 {
   static const struct output outputs[] = {{"cells.csv", write_cells},
@@ -128,10 +172,8 @@ static int write_files(const struct request *r, const struct study *s, const cha
                                           {"best.csv", write_best},
                                           {"combined.csv", write_combined},
                                           {"summary.json", NULL}};
-  if (mkdir(r->dir, 0777) && errno != EEXIST) {
-    fprintf(stderr, "metavar: cannot create %s: %s\n", r->dir, strerror(errno));
+  if (make_folder(r))
     return MV_EXIT_CREATE;
-  }
   for (size_t k = 0; k < sizeof outputs / sizeof *outputs; k++) {
     struct mv_draft draft;
     int code = mv_draft_open(&draft, r->dir, outputs[k].name);
@@ -169,6 +211,11 @@ static int analyze(const struct request *r)
   if (!results)
     return code;
   code = mv_results_digest(r->results, digest);
+  if (mv_results_job(results)->train.updates) {
+    code = code ? code : analyze_training(r, results);
+    mv_results_close(results);
+    return code;
+  }
   if (code == MV_EXIT_OK)
     code = compute(r, results, &study);
   if (code == MV_EXIT_OK) {
@@ -176,6 +223,8 @@ static int analyze(const struct request *r)
     mv_anatomy_print(stdout, &study.anatomy);
     mv_advice_print(stdout, &study.advice);
     code = write_files(r, &study, digest);
+    if (code == MV_EXIT_OK && has_surface(mv_results_plan(results)))
+      code = write_table(r, "objective.csv", results, mv_objective_write);
   }
   mv_anatomy_free(&study.anatomy);
   mv_advice_free(&study.advice);
@@ -226,7 +275,9 @@ const struct mv_command mv_command_analyze = {
         "sources of bias; paired differences. Components are combined with every coefficient in the list. Prints the "
         "averages; writes all numbers to cells.csv, grid.csv, board.csv, sources.csv, differences.csv and "
         "summary.json, "
-        "whose columns analysis/README.md explains.",
+        "whose columns analysis/README.md explains. Of a run of metavar train it writes learning curves, paths of eta "
+        "and "
+        "where they end: curves.csv, paths.csv, ends.csv.",
     .options = options,
     .run = run_analyze,
     .reads = true,

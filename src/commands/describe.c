@@ -139,9 +139,11 @@ static int run(const struct mv_args *args)
     mv_text_wrap(stdout, 0, 0,
                  "Besides the keys below a job has task: (name and its settings), eta: (grid:, zip: or points: of "
                  "meta-parameters) and "
-                 "estimators: (a list of entries; see metavar describe entry). It may have stop: (a stopping rule).");
+                 "estimators: (a list of entries; see metavar describe entry). It may have stop: (a stopping rule). "
+                 "With train: it is one for metavar train.");
     print_fields("keys", mv_job_fields);
     print_fields("keys of stop", mv_stop_fields);
+    print_fields("keys of train", mv_train_fields);
   } else if (!strcmp(name, "entry")) {
     printf("an entry of estimators: in a job file\n\n");
     mv_text_wrap(stdout, 0, 0,
@@ -149,6 +151,7 @@ static int run(const struct mv_args *args)
                  "given to a setting "
                  "that takes one value makes one entry for each of its values.");
     print_fields("keys", mv_entry_fields);
+    print_fields("in training also", mv_followed_fields);
   } else {
     fprintf(stderr,
             "metavar describe: nothing is called %s; metavar list names tasks and estimators, and there are job and "

@@ -14,6 +14,7 @@
 #include "metavar/ranges.h"
 #include "metavar/schedule.h"
 #include "metavar/text.h"
+#include "metavar/train.h"
 
 #define CALIBRATION_SECONDS 2.0
 
@@ -25,7 +26,7 @@ struct row { /* one entry, or the sum of all */
 struct forecast {
   const struct mv_plan *plan;
   double calibration; /* seconds that it took */
-  double *seconds;    /* [entry] per replicate */
+  double *seconds;    /* [entry] per replicate; training: per update */
   struct row *rows, total;
   int64_t first_round; /* samples, with a stopping rule */
   double free_bytes;   /* of the file system here; -1: unknown */
@@ -37,12 +38,36 @@ static double entry_bytes(const struct mv_plan *plan, int entry)
   const struct mv_job *job = plan->job;
   const struct mv_entry *e = &job->entries[entry];
   const struct mv_layout *l = &plan->layout[entry];
-  double points = job->points, replicates = (double)e->replicates;
+  double points = job->points, replicates = (double)mv_job_rows(job, entry);
   if (e->store == MV_STORE_SAMPLES) {
     return points * replicates * (8.0 * (double)l->values + 1);
   }
   double blocks = (double)((e->replicates + job->block - 1) / job->block);
   return points * blocks * 8.0 * (double)(2 + l->moments + l->pairs + 2 * l->vectors * MV_LARGEST);
+}
+
+/* Work units of every entry. */
+static void count_units(struct forecast *f, const struct mv_plan *plan)
+{
+  struct mv_schedule *schedule = mv_schedule_create(plan);
+  mv_schedule_cut(schedule, f->seconds, 1);
+  struct mv_unit unit;
+  while (mv_schedule_next(schedule, &unit)) {
+    f->rows[mv_plan_entry(plan, (int)unit.cell)].units++;
+  }
+  mv_schedule_free(schedule);
+}
+
+/* Seconds of an update: those of its population, and its share of the evaluations. */
+static void calibrate_updates(struct forecast *f, const struct mv_plan *plan)
+{
+  const struct mv_job *job = plan->job;
+  double *seconds = mv_memory_take((size_t)job->entry_count + 1, sizeof *seconds);
+  f->calibration = mv_population_calibrate(plan, CALIBRATION_SECONDS, seconds);
+  for (int e = 0; e < job->entry_count; e++) {
+    f->seconds[e] = mv_update_seconds(job, e, seconds);
+  }
+  free(seconds);
 }
 
 static void make_forecast(struct forecast *f, const struct mv_plan *plan)
@@ -55,20 +80,18 @@ static void make_forecast(struct forecast *f, const struct mv_plan *plan)
                          .first_round = mv_plan_samples(plan),
                          .free_bytes = -1};
   for (int cell = 0; cell < plan->cells; cell++) { /* the worst case of a stopping rule */
-    plan->replicates[cell] = job->entries[mv_plan_entry(plan, cell)].replicates;
+    plan->replicates[cell] = mv_job_rows(job, mv_plan_entry(plan, cell));
   }
-  f->calibration = mv_calibrate(plan, CALIBRATION_SECONDS, f->seconds);
-  struct mv_schedule *schedule = mv_schedule_create(plan);
-  mv_schedule_cut(schedule, f->seconds, 1);
-  struct mv_unit unit;
-  while (mv_schedule_next(schedule, &unit)) {
-    f->rows[mv_plan_entry(plan, (int)unit.cell)].units++;
+  if (job->train.updates) {
+    calibrate_updates(f, plan);
+  } else {
+    f->calibration = mv_calibrate(plan, CALIBRATION_SECONDS, f->seconds);
+    count_units(f, plan);
   }
-  mv_schedule_free(schedule);
   for (int e = 0; e < job->entry_count; e++) {
     struct row *row = &f->rows[e];
     row->cells = job->points;
-    row->samples = job->entries[e].replicates * job->points;
+    row->samples = mv_job_rows(job, e) * job->points;
     row->bytes = entry_bytes(plan, e);
     row->seconds = (double)row->samples * f->seconds[e];
     f->total.cells += row->cells;
@@ -92,16 +115,23 @@ static void print_row(const char *label, const char *store, const struct row *r,
          r->seconds / 3600, (long long)r->units);
 }
 
+static size_t memory_of(const struct mv_plan *plan)
+{
+  return plan->job->train.updates ? mv_population_memory(plan) : mv_worker_memory(plan);
+}
+
 static void print_text(const struct forecast *f)
 {
   const struct mv_job *job = f->plan->job;
-  printf("job %s: task %s, %d eta points, %d entries\n\n", job->name, job->task->name, job->points, job->entry_count);
-  printf("%-20s %-8s %6s %9s %7s %10s %9s %10s %10s %7s\n", "entry", "store", "cells", "samples", "values",
-         "results.h5", "steps", "us", "core-hours", "units");
+  const bool trains = job->train.updates > 0;
+  printf("job %s: task %s, %d %s, %d entries\n\n", job->name, job->task->name, job->points,
+         trains ? "curves of each entry" : "eta points", job->entry_count);
+  printf("%-20s %-8s %6s %9s %7s %10s %9s %10s %10s %7s\n", "entry", "store", trains ? "curves" : "cells",
+         trains ? "updates" : "samples", "values", "results.h5", "steps", "us", "core-hours", "units");
   for (int e = 0; e < job->entry_count; e++) {
     char values[MV_TEXT_SHORT], steps[MV_TEXT_SHORT], seconds[MV_TEXT_SHORT];
     mv_text_count((double)f->plan->layout[e].values, values);
-    mv_text_count(f->plan->work[e], steps);
+    mv_text_count(f->plan->work[e] * (trains ? (double)job->entries[e].replicates : 1), steps);
     snprintf(seconds, sizeof seconds, "%.3g", 1e6 * f->seconds[e]);
     print_row(job->entries[e].label, job->entries[e].store == MV_STORE_SAMPLES ? "samples" : "moments", &f->rows[e],
               values, steps, seconds);
@@ -114,11 +144,10 @@ static void print_text(const struct forecast *f)
            mv_text_count((double)f->first_round, first));
   }
   char memory[MV_TEXT_SHORT], bytes[MV_TEXT_SHORT], room[MV_TEXT_SHORT], time[MV_TEXT_SHORT];
-  printf("\nvalues, steps (inner-step equivalents) and us are of one replicate.\n");
+  printf("\nvalues, steps (inner-step equivalents) and us are of one %s.\n", trains ? "update" : "replicate");
   printf("core-hours and us: measured here in %.1f s with kernel %s; in all %s on one core\n", f->calibration,
          job->kernel->name, mv_text_duration(f->total.seconds, time));
-  printf("memory: %s in each rank, besides results under way\n",
-         mv_text_bytes((double)mv_worker_memory(f->plan), memory));
+  printf("memory: %s in each rank, besides results under way\n", mv_text_bytes((double)memory_of(f->plan), memory));
   printf("disk: %s of results.h5 and as much again for the shards it is made from",
          mv_text_bytes(f->total.bytes, bytes));
   printf(f->free_bytes < 0 ? "\n" : "; free here: %s\n", mv_text_bytes(f->free_bytes, room));
@@ -130,19 +159,21 @@ static void print_json(const struct forecast *f)
   json_t *entries = json_array();
   for (int e = 0; e < job->entry_count; e++) {
     const struct row *r = &f->rows[e];
-    json_array_append_new(entries, json_pack("{ss ss sI sI sI sf sf sf sf sI}", "entry", job->entries[e].label, "store",
-                                             job->entries[e].store == MV_STORE_SAMPLES ? "samples" : "moments", "cells",
-                                             (json_int_t)r->cells, "samples", (json_int_t)r->samples, "values",
-                                             (json_int_t)f->plan->layout[e].values, "bytes", r->bytes, "steps",
-                                             f->plan->work[e], "seconds_per_replicate", f->seconds[e], "core_hours",
-                                             r->seconds / 3600, "units", (json_int_t)r->units));
+    json_array_append_new(
+        entries,
+        json_pack("{ss ss sI sI sI sf sf sf sf sI}", "entry", job->entries[e].label, "store",
+                  job->entries[e].store == MV_STORE_SAMPLES ? "samples" : "moments", "cells", (json_int_t)r->cells,
+                  "samples", (json_int_t)r->samples, "values", (json_int_t)f->plan->layout[e].values, "bytes", r->bytes,
+                  "steps", f->plan->work[e] * (f->plan->job->train.updates ? (double)job->entries[e].replicates : 1),
+                  f->plan->job->train.updates ? "seconds_per_update" : "seconds_per_replicate", f->seconds[e],
+                  "core_hours", r->seconds / 3600, "units", (json_int_t)r->units));
   }
   const struct row *t = &f->total;
   json_t *o = json_pack("{ss ss si so s{sI sI sf sf sI} sf ss sI}", "job", job->name, "task", job->task->name, "points",
                         job->points, "entries", entries, "total", "cells", (json_int_t)t->cells, "samples",
                         (json_int_t)t->samples, "bytes", t->bytes, "core_hours", t->seconds / 3600, "units",
                         (json_int_t)t->units, "calibration_seconds", f->calibration, "kernel", job->kernel->name,
-                        "memory_per_rank", (json_int_t)mv_worker_memory(f->plan));
+                        "memory_per_rank", (json_int_t)memory_of(f->plan));
   if (f->free_bytes >= 0) {
     json_object_set_new(o, "free_bytes", json_real(f->free_bytes));
   }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "metavar/again.h"
 #include "metavar/analysis.h"
 #include "metavar/command.h"
 #include "metavar/memory.h"
@@ -67,13 +68,14 @@ static bool read_place(struct replay *r, const struct mv_args *args)
     fprintf(stderr, "\n");
     return false;
   }
-  r->point = (int)read_index("POINT", mv_args_at(args, 2), job->points);
+  const bool trains = job->train.updates > 0;
+  r->point = (int)read_index(trains ? "CURVE" : "POINT", mv_args_at(args, 2), job->points);
   if (r->point < 0) {
     return false;
   }
   int64_t cell = (int64_t)r->entry * job->points + r->point; /* without results, a rule may give it up to the most */
-  int64_t most = r->results ? r->plan->replicates[cell] : job->entries[r->entry].replicates;
-  r->replicate = read_index("REPLICATE", mv_args_at(args, 3), most);
+  int64_t most = r->results ? r->plan->replicates[cell] : mv_job_rows(job, r->entry);
+  r->replicate = read_index(trains ? "UPDATE" : "REPLICATE", mv_args_at(args, 3), most);
   return r->replicate >= 0;
 }
 
@@ -87,10 +89,18 @@ static void print_coordinates(const struct replay *r)
   char seed[MV_REAL_TEXT];
   printf("entry         %s (%s on %s, lifetime length %lld)\n", entry->label, entry->estimator->name, job->task->name,
          (long long)job->lifetime_length);
-  printf("eta           point %d:", r->point);
+  if (job->train.updates) {
+    printf("curve         %d: seed %lld, starts at", r->point, (long long)(r->point % job->train.seeds));
+  } else {
+    printf("eta           point %d:", r->point);
+  }
   for (int m = 0; m < job->meta; m++) {
     mv_real_print(job->eta[(int64_t)r->point * job->meta + m], seed);
     printf("%s %s = %s", m ? "," : "", r->plan->meta_names[m], seed);
+  }
+  if (job->train.updates) {
+    printf("\nupdate        %lld: %lld replicates\n", (long long)r->replicate, (long long)entry->replicates);
+    return;
   }
   printf("\nreplicate     %lld: task instance %lld, lifetime %lld, perturbation %lld\n", (long long)r->replicate,
          (long long)(r->replicate / (p * l)), (long long)(r->replicate / p % l), (long long)(r->replicate % p));
@@ -132,13 +142,12 @@ static void print_values(const struct replay *r, const double *values, const dou
 
 /* ---- computing and comparing -------------------------------------------------------------------------------- */
 
-/* Result of a unit of the plan; malloc'ed. */
-static void *compute(const struct mv_plan *plan, const struct mv_unit *unit, size_t *size)
+/* Result of a unit of the plan; malloc'ed. NULL: told. */
+static void *compute(const struct replay *r, const struct mv_plan *plan, const struct mv_unit *unit, size_t *size)
 {
-  struct mv_worker *worker = mv_worker_create(plan);
-  void *result = mv_memory_take(*size = mv_result_bytes(plan, unit), 1);
-  mv_worker_compute(worker, unit, result);
-  mv_worker_free(worker);
+  struct mv_again *again = mv_again_create(plan);
+  void *result = mv_again_compute(again, r->results, unit, size);
+  mv_again_free(again);
   return result;
 }
 
@@ -168,11 +177,13 @@ static int replay_sample(const struct replay *r)
   struct mv_plan plan = *r->plan;
   plan.job = &job;
   struct mv_unit unit = {(int64_t)r->entry * job.points + r->point, r->replicate, 1};
-  void *result = compute(&plan, &unit, &size);
+  void *result = compute(r, &plan, &unit, &size);
   double *stored = mv_memory_take((size_t)plan.layout[r->entry].values, sizeof *stored);
   int exit_code = MV_EXIT_OK;
   bool known = r->results && stores;
-  if (known && !mv_results_sample(r->results, (int)unit.cell, r->replicate, stored, &stored_status)) {
+  if (!result) {
+    exit_code = MV_EXIT_DATA;
+  } else if (known && !mv_results_sample(r->results, (int)unit.cell, r->replicate, stored, &stored_status)) {
     exit_code = MV_EXIT_DATA;
   } else if (mv_result_view(&plan, result, size, &view)) {
     printf("status        %s\n", view.status[0] == MV_OK ? "ok" : "not finite");
@@ -193,7 +204,7 @@ static int replay_block(const struct replay *r)
   int64_t left = r->plan->replicates[unit.cell] - unit.first;
   unit.count = left < job->block ? left : job->block;
   size_t size;
-  void *result = compute(r->plan, &unit, &size);
+  void *result = compute(r, r->plan, &unit, &size);
   char what[96];
   snprintf(what, sizeof what, "moments of its block, replicates %lld to %lld", (long long)unit.first,
            (long long)(unit.first + unit.count - 1));
@@ -208,6 +219,11 @@ static int run(const struct mv_args *args)
   int exit_code = open_job(&r);
   if (exit_code == MV_EXIT_OK) {
     exit_code = read_place(&r, args) ? MV_EXIT_OK : MV_EXIT_USAGE;
+  }
+  if (exit_code == MV_EXIT_OK && !r.results && r.plan->job->train.updates) {
+    fprintf(stderr, "metavar replay: %s: an update follows from the one before, and there is no results.h5 yet\n",
+            r.run);
+    exit_code = MV_EXIT_AGAIN;
   }
   if (exit_code == MV_EXIT_OK) {
     print_coordinates(&r);

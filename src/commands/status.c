@@ -41,10 +41,12 @@ static void print_json(const struct mv_progress *p, const char *digest)
   json_decref(o);
 }
 
+static const char *noun(const struct mv_progress *p) { return p->trains ? "updates" : "samples"; }
+
 static void print_text(const struct mv_progress *p, const char *digest)
 {
   char bytes[MV_TEXT_SHORT];
-  printf("samples     %lld of %lld (%.1f %%)\n", (long long)p->done, (long long)p->total,
+  printf("%s     %lld of %lld (%.1f %%)\n", noun(p), (long long)p->done, (long long)p->total,
          p->total > 0 ? 100 * (double)p->done / (double)p->total : 100.0);
   printf("non-finite  %lld (%.3g %%)\n", (long long)p->nonfinite,
          p->done > 0 ? 100 * (double)p->nonfinite / (double)p->done : 0.0);
@@ -66,8 +68,8 @@ static void print_line(const struct mv_progress *p, const struct mv_holder *hold
 {
   bool terminal = isatty(STDOUT_FILENO);
   char bytes[MV_TEXT_SHORT];
-  printf("%s%lld/%lld samples (%.1f %%), non-finite %.3g %%, %s stored, %s%s%s", terminal ? "\r" : "",
-         (long long)p->done, (long long)p->total, p->total > 0 ? 100 * (double)p->done / (double)p->total : 100.0,
+  printf("%s%lld/%lld %s (%.1f %%), non-finite %.3g %%, %s stored, %s%s%s", terminal ? "\r" : "", (long long)p->done,
+         (long long)p->total, noun(p), p->total > 0 ? 100 * (double)p->done / (double)p->total : 100.0,
          p->done > 0 ? 100 * (double)p->nonfinite / (double)p->done : 0.0, mv_text_bytes((double)p->bytes, bytes),
          holder->held && *holder->name ? holder->name
          : holder->held                ? "somebody works on it"

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metavar/again.h"
 #include "metavar/command.h"
 #include "metavar/memory.h"
 #include "metavar/ranges.h"
@@ -81,8 +82,9 @@ static void check_replicates(struct verify *v, const struct mv_results *results)
     right += count > 0 ? count : 0;
     bad += count != plan->replicates[cell];
   }
-  verdict(v, bad == 0, "replicates", "%lld of %lld are in results.h5; %d of %d cells have gaps", (long long)right,
-          (long long)total, bad, plan->cells);
+  verdict(v, bad == 0, plan->job->train.updates ? "updates" : "replicates",
+          "%lld of %lld are in results.h5; %d of %d cells have gaps", (long long)right, (long long)total, bad,
+          plan->cells);
 }
 
 /* ---- the stopping rule -------------------------------------------------------------------------------------- */
@@ -144,7 +146,7 @@ static void check_decisions(struct verify *v, struct mv_results *results)
 
 struct again {
   struct mv_results *results;
-  struct mv_worker *worker;
+  struct mv_again *again;
   int64_t samples, blocks, different;
 };
 
@@ -152,15 +154,17 @@ static void compute_again(struct again *a, const struct mv_unit *unit)
 {
   const struct mv_plan *plan = mv_results_plan(a->results);
   const struct mv_entry *entry = &plan->job->entries[mv_plan_entry(plan, (int)unit->cell)];
-  size_t size = mv_result_bytes(plan, unit);
-  void *result = mv_memory_take(size, 1);
+  size_t size;
   const char *differs = NULL;
-  mv_worker_compute(a->worker, unit, result);
-  bool readable = mv_results_compare(a->results, result, size, &differs);
+  void *result = mv_again_compute(a->again, a->results, unit, &size);
+  bool readable = result && mv_results_compare(a->results, result, size, &differs);
   if (differs) {
-    fprintf(stderr, "metavar verify: %s, point %d, %s %lld: %s is not what is computed here\n", entry->label,
-            mv_plan_point(plan, (int)unit->cell),
-            entry->store == MV_STORE_SAMPLES ? "replicate" : "block of moments that begins with replicate",
+    const bool trains = plan->job->train.updates > 0;
+    fprintf(stderr, "metavar verify: %s, %s %d, %s %lld: %s is not what is computed here\n", entry->label,
+            trains ? "curve" : "point", mv_plan_point(plan, (int)unit->cell),
+            trains                             ? "update"
+            : entry->store == MV_STORE_SAMPLES ? "replicate"
+                                               : "block of moments that begins with replicate",
             (long long)unit->first, differs);
   }
   a->different += differs || !readable;
@@ -215,10 +219,10 @@ static void blocks_again(struct again *a, const struct verify *v)
 
 static void check_again(struct verify *v, struct mv_results *results)
 {
-  struct again again = {.results = results, .worker = mv_worker_create(mv_results_plan(results))};
+  struct again again = {.results = results, .again = mv_again_create(mv_results_plan(results))};
   samples_again(&again, v);
   blocks_again(&again, v);
-  mv_worker_free(again.worker);
+  mv_again_free(again.again);
   verdict(v, again.different == 0, "recomputed",
           "%lld samples and %lld blocks of moments, chosen with seed %u; %lld differ in some bit",
           (long long)again.samples, (long long)again.blocks, v->seed, (long long)again.different);

@@ -37,6 +37,23 @@ estimators:
   - {{name: es, replicates: {replicates}}}
 """
 
+# The same number of rows in as many cells: curves, in units of updates.
+TRAIN_JOB = """\
+name: torture
+seed: 11
+lifetime_length: {length}
+task: {{name: bandit, arms: 6, batch: 4, cutoff: 2}}
+train: {{updates: {updates}, learning_rate: 0.1, optimizer: adam, evaluate_every: 7, evaluate_replicates: 40}}
+eta:
+  points:
+    - [0.5, 1]
+    - [1.5, 2]
+unit: {unit}
+estimators:
+  - {{name: backprop, weighted: false, replicates: 40}}
+  - {{name: es, replicates: 40}}
+"""
+
 failures = 0
 
 
@@ -57,7 +74,7 @@ def arguments(**counts):
     parser.add_argument("--seed", type=int, help="of the random choices; timing stays what it is")
     parser.add_argument("--minutes", type=float, default=30, help="end after this time, whatever is left")
     for name, count in counts.items():
-        parser.add_argument("--" + name, type=int, default=count)
+        parser.add_argument("--" + name, type=type(count), default=count)
     args = parser.parse_args()
     args.metavar = os.path.abspath(args.metavar)
     if args.seed is None:
@@ -68,13 +85,15 @@ def arguments(**counts):
 
 
 class Scratch:
-    """A temporary directory, with one job file in it."""
+    """A temporary directory, with one job file in it, for `metavar VERB`."""
 
-    def __init__(self, length, unit, replicates):
+    def __init__(self, length, unit, replicates, verb="run"):
+        self.verb = verb
         self.path = tempfile.mkdtemp(prefix="metavar-torture-")
         self.job = self.path + "/job.yaml"
         with open(self.job, "w") as out:
-            out.write(JOB.format(length=length, unit=unit, replicates=replicates))
+            job = TRAIN_JOB if verb == "train" else JOB
+            out.write(job.format(length=length, unit=unit, replicates=replicates, updates=replicates - 1))
         self.total = 2 * 2 * replicates
 
     def __enter__(self):
@@ -206,7 +225,7 @@ class Run:
         self.lines, self.content, self.faults = [], {}, []
 
     def start(self, ranks, **environment):
-        return Process(self.args.metavar, "run", self.scratch.job, "-o", self.path, "-q", ranks=ranks, **environment)
+        return Process(self.args.metavar, self.scratch.verb, self.scratch.job, "-o", self.path, "-q", ranks=ranks, **environment)
 
     def look(self, errors=""):
         """After an attempt has ended."""

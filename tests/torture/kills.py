@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kill -9 at every named point of the commit protocol, then of random processes at random moments.
 
-A run that was killed is run again with another number of ranks until it is done. Then its digest has to be that of an
+A run (of `metavar run`, or with --verb train) that was killed is run again with another number of ranks until it is done. Then its digest has to be that of an
 undisturbed run, and its manifest has to list every sample once. After every kill, whatever was listed before is still
 listed, the same bytes, and accepted by the run that goes on. No process survives its launcher.
 """
@@ -15,8 +15,9 @@ from common import Run, Scratch, report
 
 
 def points(args):
-    with Scratch(length=4, unit=50, replicates=150) as scratch:
-        run = [args.metavar, "run", scratch.job, "-o"]
+    train = args.verb == "train"
+    with Scratch(length=4, unit=50, replicates=150, verb=args.verb) as scratch:
+        run = [args.metavar, args.verb, scratch.job, "-o"]
         code, out, errors = common.metavar(*run, scratch.path + "/whole", "-q")
         digest = common.digest_of(out)
         report("undisturbed run without mpirun", [] if code == 0 and digest else [errors])
@@ -31,7 +32,7 @@ def points(args):
         def faults_at(point):
             tortured = Run(scratch, point, args, digest)
             if point.startswith("earlier."):  # passed when a run is extended
-                common.metavar(*run, tortured.path, "-q", "--set", "estimators.1.replicates=75")
+                common.metavar(*run, tortured.path, "-q", "--set", "train.updates=75" if train else "estimators.1.replicates=75")
                 tortured.look()
             code, _, errors = tortured.start(0, METAVAR_KILL_AT=point).wait()
             if code != -signal.SIGKILL:
@@ -67,10 +68,12 @@ def kill_one(process, choice):
 
 def kills(args):
     choice = random.Random(args.seed)
-    with Scratch(length=400, unit=400, replicates=args.replicates) as scratch:
+    train = args.verb == "train"
+    length, unit = (20, 20) if train else (400, 400)
+    with Scratch(length, unit, args.replicates, args.verb) as scratch:
         start = time.monotonic()
         code, out, errors = common.metavar(
-            args.metavar, "run", scratch.job, "-o", scratch.path + "/whole", "-q", ranks=2
+            args.metavar, args.verb, scratch.job, "-o", scratch.path + "/whole", "-q", ranks=2
         )
         whole, digest = time.monotonic() - start, common.digest_of(out)
         report("undisturbed run with 2 ranks, %.1f s" % whole, [] if code == 0 and digest else [errors])
@@ -103,7 +106,7 @@ def kills(args):
 
 
 def main():
-    args = common.arguments(kills=300, replicates=12000)
+    args = common.arguments(kills=300, replicates=12000, verb="run")
     points(args)
     kills(args)
     raise SystemExit(common.failures > 0)

@@ -1,4 +1,4 @@
-/* run_options.h - the command line of `metavar run`, read and checked. */
+/* run_options.h - the command line of `metavar run` and `metavar train`, read and checked. */
 #ifndef METAVAR_RUN_OPTIONS_H
 #define METAVAR_RUN_OPTIONS_H
 
@@ -7,7 +7,7 @@
 enum mv_computes { MV_COMPUTES_AUTO, MV_COMPUTES_YES, MV_COMPUTES_NO };
 
 struct mv_run_options {
-  const char *run;
+  const char *verb, *run;
   double period; /* of progress lines; 0: none */
   enum mv_computes computes;
   double limit; /* seconds; INFINITY: not given */
@@ -15,8 +15,8 @@ struct mv_run_options {
   int set_count;
 };
 
-/* Exit code; errors told by one rank. Free the options in any case. */
-int mv_run_options_read(const struct mv_args *, struct mv_run_options *);
+/* measures: with the options of a stopping rule. Exit code; errors told by one rank. Free the options in any case. */
+int mv_run_options_read(const struct mv_args *, const char *verb, bool measures, struct mv_run_options *);
 void mv_run_options_free(struct mv_run_options *);
 
 #endif

@@ -1,0 +1,113 @@
+#!/bin/bash
+# test_train.sh - learning curves are the same bits for any number of ranks, unit size and kernel, in one piece or not; the path of
+# eta is that of the optimizer; what extends a training and what does not.
+. "$(dirname "$0")/lib.sh"
+cd "$scratch" || exit 1
+
+code() { # WANTED COMMAND...
+  local wanted=$1 got
+  shift
+  timeout 300 "$@" >out 2>err
+  got=$?
+  cat err
+  [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; cat out; return 1; }
+}
+says() { grep -q -- "$1" out err || { cat out err; return 1; }; }
+digest() { "$metavar" status "$1" --digest | grep '^digest'; }
+same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
+job() { # UPDATES SEEDS STARTS MORE_OF_TRAIN MORE_ESTIMATORS
+  cat <<Y
+name: curves
+seed: 7
+lifetime_length: 12
+task: {name: bandit, arms: 6, batch: 4, cutoff: 3}
+train:
+  updates: $1
+  seeds: $2
+  learning_rate: 0.3
+  evaluate_every: 4
+  evaluate_replicates: 50
+  $4
+eta:
+  points: [$3]
+estimators:
+$5
+  - {name: backprop, weighted: false, lambda: [0, 1], replicates: 70}
+  - {name: fd, learning_rate: 0.1, replicates: 40}
+Y
+}
+job 20 2 '[0.5, 1], [1, 0]' >small.yaml
+job 20 2 '[0.5, 1], [1, 0]' 'optimizer: adam' >adam.yaml
+job 20 1 '[0.5, 1]' 'momentum: 0.9' >momentum.yaml
+job 33 3 '[2, 2], [0.5, 1], [1, 0]' '' '  - {name: es, label: wide, sigma: 0.5, replicates: 50}' >large.yaml
+# One curve of a population of 1,000 pairs: its updates are cut into parts.
+sed '/^estimators/,$d; s/updates: .*/updates: 3/' momentum.yaml >es.yaml
+printf 'estimators:\n  - {name: es, population: 2, lifetimes_per_task: 1000, replicates: 1000}\n' >>es.yaml
+sed -i 's/lifetime_length: 12/lifetime_length: 60/' es.yaml
+
+# --- the same bits ---
+for what in small adam momentum es; do
+  check "$what: one process" code 0 "$metavar" train $what.yaml -o $what -q
+done
+for ranks in 2 3 4; do
+  check "es in parts on $ranks ranks" code 0 mpirun -np $ranks "$metavar" train es.yaml -o es$ranks -q
+  check "es on $ranks ranks: the same bits" same "$(digest es)" "$(digest es$ranks)"
+done
+check "three ranks, units of 3" code 0 mpirun -np 3 "$metavar" train small.yaml -o small3 -q --set unit=3
+check "the same bits" same "$(digest small)" "$(digest small3)"
+check "scalar kernel, rank 0 does not compute" env METAVAR_ISA=scalar mpirun -np 2 "$metavar" train small.yaml -o scalar -q --master-computes no
+check "the same bits" same "$(digest small)" "$(digest scalar)"
+for what in small adam momentum; do
+  /usr/bin/python3 "$top/tests/check_training.py" $what/results.h5 | sed "s/^ok /ok $what: /; s/^not ok /not ok $what: /"
+done
+
+# --- what it stores ---
+check "verify" code 0 "$metavar" verify adam --samples 40
+check "updates computed again" says '40 samples and 0 blocks of moments, chosen with seed 1; 0 differ'
+check "replay" code 0 "$metavar" replay adam backprop_lambda1 3 17
+check "every bit" says 'this sample: every bit as stored'
+check "status" code 0 "$metavar" status adam
+check "counts updates" says 'updates  *252 of 252'
+check "plan" code 0 "$metavar" plan small.yaml
+check "counts curves" says 'fd  *samples  *4  *84 '
+check "analyze" code 0 "$metavar" analyze adam
+check "pictures" code 0 "$metavar" plot adam
+check "curves and paths" says 'eta_paths.csv'
+checked() { # curves.csv against the file itself
+  /usr/bin/python3 - <<'P'
+import csv
+import numpy as np
+import xarray as xr
+
+for row in csv.DictReader(open("adam/analysis/curves.csv")):
+    data = xr.open_dataset("adam/results.h5", engine="h5netcdf", group=row["entry"])
+    curves = [2 * int(row["start"]) + seed for seed in (0, 1)]
+    at = data.isel(curve=curves, update=int(row["update"]))
+    spread = lambda x: x.std(axis=0, ddof=1) / np.sqrt(2)
+    eta = at.eta.values
+    assert np.allclose([float(row["eta_0"]), float(row["eta_1"])], eta.mean(axis=0), rtol=1e-13)
+    assert np.allclose([float(row["eta_se_0"]), float(row["eta_se_1"])], spread(eta), atol=1e-13)
+    assert np.isclose(float(row["evaluated"]), at.evaluated.values.mean(), rtol=1e-13)
+    assert np.isclose(float(row["evaluated_se"]), spread(at.evaluated.values), rtol=1e-9)
+    assert float(row["spent_primal"]) == float(at.spent_primal) and int(row["update"]) % 4 == 0
+P
+}
+check "curves.csv: means over seeds" checked
+printf 'name: s\nseed: 1\nlifetime_length: 4\ntask: {name: tree_bandit}\neta: {grid: [[0, 1, 2], [0, 1]]}\nestimators: [{name: objective, replicates: 3000, store: moments}]\n' >surface.yaml
+check "a return surface" code 0 "$metavar" run surface.yaml -o surface -q
+check "its table" code 0 "$metavar" analyze surface
+check "paths over it" code 0 "$metavar" plot adam --surface surface --only eta_paths
+check "run does not train" code 78 "$metavar" run small.yaml -o no
+check "train does not measure" code 78 "$metavar" train "$top/jobs/demo.yaml" -o no
+check "nothing was made" test ! -e no
+
+# --- stopped, extended ---
+check "no time at all" code 75 "$metavar" train large.yaml -o late -q --max-time 0s
+check "then it goes on" code 0 mpirun -np 2 "$metavar" train large.yaml -o late -q
+check "more updates, seeds, starts, estimators" code 0 mpirun -np 2 "$metavar" train large.yaml -o small -q
+check "the same bits as in one piece" same "$(digest late)" "$(digest small)"
+check "verify" code 0 "$metavar" verify small
+check "fewer updates" code 78 "$metavar" train small.yaml -o small -q
+check "names them" says 'updates: 20 (fewer than there are)'
+check "another learning rate" code 78 "$metavar" train large.yaml -o small -q --set train.learning_rate=0.1
+check "more replicates" code 78 "$metavar" train large.yaml -o small -q --set estimators.fd.replicates=41
