@@ -69,6 +69,8 @@ static inline void mv_draw_uniforms(const struct mv_counter *c, int64_t step, in
 static inline void mv_draw_normals(const struct mv_counter *c, int64_t step, int count, num *out)
 {
   const int pairs = (count + 1) / 2;
+  if (pairs == 0)
+    return;
   real u[pairs][2], radius[pairs];
   for (int i = 0; i < pairs; i++)
     mv_uniform_pair(c, (uint64_t)step, (uint64_t)i, u[i]);
