@@ -66,8 +66,8 @@ def check_samples(data):
     assert (data["task_instance"] == r // (lifetimes * perturbations)).all()
     assert (data["lifetime"] == r // perturbations % lifetimes).all()
     assert (data["perturbation"] == r % perturbations).all()
-    assert list(data["status"].attrs["flag_values"]) == [0, 1]
-    assert data["status"].attrs["flag_meanings"] == "ok nonfinite"
+    assert list(data["status"].attrs["flag_values"]) == [0, 1, 2]
+    assert data["status"].attrs["flag_meanings"] == "ok nonfinite absent"
     good = (data["status"] == 0).values
     for name, variable in data.data_vars.items():
         if variable.dims[:2] == ("point", "replicate"):
