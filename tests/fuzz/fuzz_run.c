@@ -23,14 +23,15 @@
 #include "metavar/schedule.h"
 #include "metavar/store.h"
 
-static const char job_text[] = "name: fuzz\nseed: 3\nlifetime_length: 4\ntask: {name: tree_bandit}\nblock: 4\n"
+static const char job_text[] = "name: fuzz\nseed: 3\nlifetime_length: 4\ntask: {name: tree_bandit}\nblock: 2\n"
+                               "stop: {relative_error: 0.25, first_round: 60}\n"
                                "eta: {points: [[0.4, -0.3], [1, 0]]}\nestimators:\n"
-                               "  - {name: backprop, truncation: [2, 4], replicates: 10, store: moments}\n"
-                               "  - {name: reference, replicates: 6}\n";
+                               "  - {name: backprop, truncation: [2, 4], replicates: 150, store: moments}\n"
+                               "  - {name: reference, replicates: 130}\n";
 
-enum { FILES = 7, RESULTS = 6, OWN_FAULT = 99 };
+enum { FILES = 8, RESULTS = 7, OWN_FAULT = 99 };
 static const char *const names[FILES] = {"job.yaml",          "resolved.yaml",    "manifest.jsonl", "checksums.xxh128",
-                                         "attempts/001.json", "shards/000001.h5", "results.h5"};
+                                         "attempts/001.json", "shards/000001.h5", "rounds.jsonl",   "results.h5"};
 
 static char run[] = "/dev/shm/metavar-fuzz-XXXXXX"; /* memory: thousands of fsyncs */
 static struct {
@@ -64,38 +65,50 @@ static void get(int k)
   fclose(file);
 }
 
-/* Computes what is missing, and the results if they are not there or not right, as the run does. Exit code. */
-static int go_on(void)
+/* Computes what is missing of this round. Exit code. */
+static int compute(struct mv_store *store)
 {
-  int code, done = 0;
-  char hex[33], results[4096];
-  struct mv_store *store = mv_store_open(run, plan, &code);
-  if (!store)
-    return code;
   struct mv_schedule *schedule = mv_schedule_create(plan);
   struct mv_worker *worker = mv_worker_create(plan);
   struct mv_unit unit;
   double *seconds = mv_memory_take((size_t)job->entry_count, sizeof *seconds);
+  int code = MV_EXIT_OK;
   for (int e = 0; e < job->entry_count; e++)
     seconds[e] = 1;
   mv_store_committed(store, mv_schedule_mark, schedule);
   mv_schedule_cut(schedule, seconds, 1);
-  code = mv_store_attempt(store, &(struct mv_attempt){1, "here", NULL, 1, 0});
   while (code == MV_EXIT_OK && mv_schedule_next(schedule, &unit)) {
     size_t size = mv_result_bytes(plan, &unit);
     void *result = mv_memory_take(1, size);
     mv_worker_compute(worker, &unit, result);
     code = mv_store_add(store, result, size);
     free(result);
-    done++;
   }
-  code = code == MV_EXIT_OK ? mv_store_commit(store) : code;
-  in_run("results.h5", results);
-  if (code == MV_EXIT_OK && (done || access(results, F_OK) != 0 || mv_results_digest(run, hex) != MV_EXIT_OK))
-    code = mv_store_finalize(store);
   free(seconds);
   mv_worker_free(worker);
   mv_schedule_free(schedule);
+  return code;
+}
+
+/* What the run does: the missing rounds, and the results if they are not there or not right. Exit code. */
+static int go_on(void)
+{
+  int code, done = 0;
+  bool more = true;
+  char hex[33], results[4096];
+  mv_plan_free(plan);
+  plan = mv_plan_make(job); /* which a stopping rule changes */
+  struct mv_store *store = mv_store_open(run, plan, &code);
+  if (!store)
+    return code;
+  code = mv_store_attempt(store, &(struct mv_attempt){1, "here", NULL, 1, 0});
+  while (code == MV_EXIT_OK && (code = mv_store_decide(store, &more)) == MV_EXIT_OK && more) {
+    code = compute(store);
+    done++;
+  }
+  in_run("results.h5", results);
+  if (code == MV_EXIT_OK && (done || access(results, F_OK) != 0 || mv_results_digest(run, hex) != MV_EXIT_OK))
+    code = mv_store_finalize(store);
   mv_store_close(store);
   return code;
 }
@@ -110,9 +123,9 @@ static void clean(void)
 /* The run as it was: what going on has added is gone. */
 static void restore(void)
 {
-  static const char *const added[] = {"shards/000002.h5",  "shards/000003.h5",  "attempts/002.json",
-                                      "resolved-001.yaml", "results.h5.part",   "results-001.h5",
-                                      "job.yaml.part",     "resolved.yaml.part"};
+  static const char *const added[] = {"shards/000002.h5",  "shards/000003.h5",  "shards/000004.h5",
+                                      "attempts/002.json", "resolved-001.yaml", "results.h5.part",
+                                      "results-001.h5",    "job.yaml.part",     "resolved.yaml.part"};
   char path[4096];
   for (size_t k = 0; k < sizeof added / sizeof *added; k++) {
     in_run(added[k], path);
@@ -194,7 +207,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
   assert(mkdtemp(run) && rmdir(run) == 0);
   setenv("METAVAR_ROOM_SECONDS", "0", 1);
   job = mv_job_parse("fuzz", job_text, sizeof job_text - 1, NULL, 0, mv_kernel_find("scalar"), stderr);
-  plan = mv_plan_make(job);
   assert(go_on() == MV_EXIT_OK && mv_results_digest(run, digest) == MV_EXIT_OK);
   atexit(clean);
   for (int k = 0; k < FILES; k++)
