@@ -68,7 +68,8 @@ static int write_file(struct mv_results *results, struct mv_export *options, con
   if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
     options->out = fopen(path, "we");
     int code = options->out ? mv_export_write(results, options) : MV_EXIT_IO;
-    if (!options->out || ferror(options->out) | fclose(options->out)) {
+    bool failed = !options->out || ferror(options->out);
+    if ((options->out && fclose(options->out)) || failed) {
       fprintf(stderr, "metavar export: cannot write %s: %s\n", path, strerror(errno));
       code = MV_EXIT_IO;
     }
