@@ -21,8 +21,8 @@
  * target does (Chow & Robbins 1965, Ann. Math. Stat. 36:457; Glynn & Whitt 1992, Ann. Appl. Probab. 2:180).
  *
  * What cannot be told never stops a cell before its last replicate: fewer than 20 groups, whose scatter says little; a
- * sample that is not finite, which leaves no mean; a mean of zero, whose relative error stays near 1. An error of
- * exactly 0 is small enough. Heavy tails are what no rule sees: before the first large sample the error looks small.
+ * sample that is not finite, which leaves no mean; a mean of zero, whose relative error stays near 1; an entry without
+ * gradients (the objective alone). An error of exactly 0 is small enough. Heavy tails are what no rule sees: before the first large sample the error looks small.
  */
 #include "metavar/rounds.h"
 
@@ -182,7 +182,7 @@ static double vector_error(const struct mv_gauge *g, int64_t v)
 double mv_gauge_error(const struct mv_gauge *g)
 {
   double most = 0;
-  if (g->groups < GROUPS_LEAST || g->nonfinite > 0)
+  if (g->groups < GROUPS_LEAST || g->nonfinite > 0 || g->layout->vectors == 0)
     return INFINITY;
   for (int64_t v = 0; v < g->layout->vectors; v++) {
     double error = vector_error(g, v);
