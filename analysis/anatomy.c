@@ -32,7 +32,7 @@ static void gather(void *self, const struct mv_samples *samples)
 static int read_cell(const struct mv_member *m, int point, struct mv_nested *nested)
 {
   const struct mv_entry *e = mv_member_entry(m);
-  *nested = mv_nested_make(m->settings.meta, m->settings.count, e->replicates, e->lifetimes_per_task,
+  *nested = mv_nested_make(m->settings.meta, m->settings.count, mv_member_replicates(m, point), e->lifetimes_per_task,
                            e->perturbations_per_lifetime);
   struct gathering into = {m, nested,
                            mv_memory_take((size_t)m->settings.count * (size_t)m->settings.meta, sizeof(double))};
@@ -67,7 +67,7 @@ static int make_entry(struct mv_anatomy *a, int e)
   if (code == MV_EXIT_OK) {
     a->rows[e] =
         mv_memory_take((size_t)m->settings.count * (size_t)(t->job->points + 1) * MV_COMPONENTS, sizeof **a->rows);
-    struct making make = {t, cells, mv_redraws_make(t->options.resamples, cells[0].groups), a->rows[e]};
+    struct making make = {t, cells, mv_redraws_make(t->options.resamples, cells, t->job->points), a->rows[e]};
     mv_parallel(m->settings.count, INFINITY, make_setting, &make);
     mv_redraws_free(&make.redraws);
   }

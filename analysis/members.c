@@ -18,6 +18,13 @@ bool mv_aim_equal(const struct mv_aim *a, const struct mv_aim *b)
   return a->length == b->length && a->window == b->window && a->smoothing == b->smoothing;
 }
 
+static int cell_of(const struct mv_member *m, int point) { return m->number * m->job->points + m->point[point]; }
+
+int64_t mv_member_replicates(const struct mv_member *m, int point)
+{
+  return mv_results_plan(m->results)->replicates[cell_of(m, point)];
+}
+
 struct mv_aim mv_member_aim(const struct mv_member *m, int setting)
 {
   const struct mv_setting *s = &m->settings.at[setting];
@@ -287,10 +294,9 @@ int mv_members_read(struct mv_tables *t, int point, struct mv_panel *p)
   int64_t shared = divisor(t->job->block, t->member[t->members - 1].job->block);
   for (int e = 0; e < t->members; e++) {
     const struct mv_member *m = &t->member[e];
-    const int64_t replicates = mv_results_plan(m->results)->replicates[m->number * m->job->points + m->point[point]];
     const int64_t other = m->guest ? t->job->block : t->member[t->members - 1].job->block;
     extent[e] = (struct mv_extent){.settings = m->settings.count,
-                                   .blocks = (replicates + m->job->block - 1) / m->job->block,
+                                   .blocks = (mv_member_replicates(m, point) + m->job->block - 1) / m->job->block,
                                    .width = mv_member_nest(m),
                                    .family = m->job->seed != t->job->seed};
     if (t->guest_results && m->job->seed == t->job->seed)
@@ -301,7 +307,7 @@ int mv_members_read(struct mv_tables *t, int point, struct mv_panel *p)
     const struct mv_member *m = &t->member[e];
     struct adding a = {p, t, e};
     if (m->settings.count)
-      code = mv_results_blocks(m->results, m->number * m->job->points + m->point[point], add_block, &a);
+      code = mv_results_blocks(m->results, cell_of(m, point), add_block, &a);
   }
   return code;
 }

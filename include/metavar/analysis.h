@@ -97,8 +97,8 @@ void mv_point_make(struct mv_point *, const struct mv_panel *, const struct mv_a
                    const struct mv_term *reference);
 void mv_point_free(struct mv_point *);
 
-/* Fills the row and coordinates[MV_COORDINATES][meta] of a setting of an entry with `nest` replicates per task instance; errors[MV_FIGURES][resamples] (may be NULL) are those
- * of the figures. The reference's own row has no bias. */
+/* Fills the row and coordinates[MV_COORDINATES][meta] of a setting of an entry with `nest` replicates per task instance;
+ * errors[MV_FIGURES][resamples] (may be NULL) are those of the figures. The reference's own row has no bias. */
 void mv_cell_fill(const struct mv_point *, int entry, int setting, int64_t nest, const struct mv_setting *,
                   struct mv_row *, double *coordinates, double *errors);
 /* Value and standard error of a figure in a row. */
@@ -157,6 +157,8 @@ static inline int64_t mv_member_nest(const struct mv_member *m)
 {
   return mv_member_entry(m)->lifetimes_per_task * mv_member_entry(m)->perturbations_per_lifetime;
 }
+/* Replicates at one of the run's eta points: with a stopping rule points differ. */
+int64_t mv_member_replicates(const struct mv_member *, int point);
 struct mv_aim mv_member_aim(const struct mv_member *, int setting);
 bool mv_aim_equal(const struct mv_aim *, const struct mv_aim *); /* the same objective */
 
