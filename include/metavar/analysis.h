@@ -199,7 +199,8 @@ struct mv_table {
   void (*columns)(const struct mv_tables *, const struct mv_table *, int row, int point, const struct mv_sink *);
   void (*finish)(const struct mv_tables *, struct mv_table *); /* may be NULL; after the averages */
 };
-/* Makes room once rows, figures, pieces and first are known. */
+/* Makes room once rows, figures, pieces and first are known. Without rows there is still a row 0, about nothing, as in
+ * self: the header comes from it. */
 void mv_table_room(const struct mv_tables *, struct mv_table *, bool vectors);
 void mv_table_free(struct mv_table *);
 struct mv_estimate *mv_table_at(const struct mv_tables *, const struct mv_table *, int row, int point);
@@ -248,7 +249,7 @@ struct mv_sink {
   void (*whole)(void *self, const char *name, int64_t value);
   void (*real)(void *self, const char *name, double value);
 };
-/* Which setting of which member; suffix: of every name. */
+/* Which setting of which member (-1: none, here and below); suffix: of every name. */
 void mv_label_columns(const struct mv_tables *, int member, int setting, const char *suffix, const struct mv_sink *);
 /* "backprop truncation=9 lambda=0.4" to out: axes that have a choice, unless they are named in `but`. */
 void mv_setting_name(const struct mv_tables *, int member, int setting, const char *but, char *out, size_t size);
@@ -257,7 +258,7 @@ void mv_indexed_reals(const struct mv_sink *, const char *name, const double *x,
 void mv_cell_columns(const struct mv_tables *, int entry, int setting, int point, const struct mv_sink *);
 void mv_grid_columns(const struct mv_tables *, int entry, int setting, const struct mv_sink *);
 
-/* Failures stay in the file's error flag. */
+/* Failures stay in the file's error flag. Without rows the header alone: the names of row 0. */
 void mv_rows_write(FILE *, int64_t rows, void (*columns)(const void *self, int64_t row, const struct mv_sink *),
                    const void *self);
 void mv_cells_write(FILE *, const struct mv_tables *);
