@@ -104,14 +104,6 @@ static void collect_axes(struct mv_tables *t, const struct mv_layout *layout)
   }
 }
 
-static int find_label(const struct mv_job *job, const char *label)
-{
-  for (int e = 0; e < job->entry_count; e++)
-    if (strcmp(job->entries[e].label, label) == 0)
-      return e;
-  return -1;
-}
-
 static bool is_run(const char *path)
 {
   struct stat info;
@@ -176,7 +168,7 @@ static int add_guests(struct mv_tables *t, const char *run, const char *label, c
   const struct mv_job *job = mv_results_job(t->guest_results);
   if (!is_same_question(t->job, job, run))
     return MV_EXIT_USAGE;
-  int wanted = label ? find_label(job, label) : -1;
+  int wanted = label ? mv_job_find(job, label, NULL) : -1;
   if (label && wanted < 0)
     return unknown_label(job, run, "it has no", label);
   for (int e = 0; e < job->entry_count; e++) {
@@ -239,7 +231,7 @@ int mv_members_make(struct mv_tables *t, struct mv_results *results, const doubl
   }
   t->entries = t->members;
   t->reference = (struct mv_place){-1, -1};
-  if (reference && (named = find_label(t->job, reference)) < 0) {
+  if (reference && (named = mv_job_find(t->job, reference, NULL)) < 0) {
     const char *colon = strrchr(reference, ':');
     char *run = is_run(reference) || !colon ? strdup(reference) : strndup(reference, (size_t)(colon - reference));
     const char *label = strlen(run) < strlen(reference) ? colon + 1 : NULL;
@@ -285,13 +277,11 @@ static void add_block(void *self, const struct mv_moments *block)
   mv_panel_add(a->panel, a->member, &m->settings, m->layout, block);
 }
 
-static int64_t divisor(int64_t a, int64_t b) { return b ? divisor(b, a % b) : a; }
-
 int mv_members_read(struct mv_tables *t, int point, struct mv_panel *p)
 {
   struct mv_extent extent[t->members];
   int code = MV_EXIT_OK;
-  int64_t shared = divisor(t->job->block, t->member[t->members - 1].job->block);
+  int64_t shared = mv_common_divisor(t->job->block, t->member[t->members - 1].job->block);
   for (int e = 0; e < t->members; e++) {
     const struct mv_member *m = &t->member[e];
     const int64_t other = m->guest ? t->job->block : t->member[t->members - 1].job->block;

@@ -152,11 +152,7 @@ struct mv_member {
 };
 
 static inline const struct mv_entry *mv_member_entry(const struct mv_member *m) { return &m->job->entries[m->number]; }
-/* Replicates per task instance. */
-static inline int64_t mv_member_nest(const struct mv_member *m)
-{
-  return mv_member_entry(m)->lifetimes_per_task * mv_member_entry(m)->perturbations_per_lifetime;
-}
+static inline int64_t mv_member_nest(const struct mv_member *m) { return mv_entry_nest(mv_member_entry(m)); }
 /* Replicates at one of the run's eta points: with a stopping rule points differ. */
 int64_t mv_member_replicates(const struct mv_member *, int point);
 struct mv_aim mv_member_aim(const struct mv_member *, int setting);
