@@ -62,7 +62,8 @@ static void make_budgets(struct mv_advice *a)
   for (int k = 0; k < a->offers; k++) {
     const struct mv_member *m = &a->tables->member[a->offer[k].entry];
     least = fmin(least, a->offer[k].cost);
-    most = fmax(most, a->offer[k].cost * (double)mv_member_entry(m)->replicates);
+    for (int p = 0; p < a->tables->job->points; p++)
+      most = fmax(most, a->offer[k].cost * (double)mv_member_replicates(m, p));
   }
   a->budgets = a->offers ? mv_budgets(least, most, MV_BUDGETS_MAX, a->budget) : 0;
 }

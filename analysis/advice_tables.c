@@ -112,22 +112,33 @@ static void combined_columns(const void *self, int64_t row, const struct mv_sink
   sink->real(sink->self, "mse_b", a->at[pair->b * a->budgets + b].mse.value);
 }
 
+/* Where there are no rows, the header comes from an advice with one of everything, about nothing. */
+static void write(FILE *file, const struct mv_advice *a, int64_t rows,
+                  void (*columns)(const void *self, int64_t row, const struct mv_sink *))
+{
+  struct mv_offer offer = {.entry = -1};
+  struct mv_advised at = {0};
+  struct mv_fit fit = {.member = -1};
+  struct mv_fitted family = {.entry = -1, .setting = &(int[3]){0}, .fit = &fit, .ends = &(double[2]){0}};
+  struct mv_pair pair = {.mixed = true, .fit = &fit};
+  const struct mv_advice blank = {
+      .tables = a->tables, .budgets = 1, .offer = &offer, .at = &at, .family = &family, .pair = &pair};
+  mv_rows_write(file, rows, columns, rows ? a : &blank);
+}
+
 void mv_budget_write(FILE *file, const struct mv_advice *a)
 {
-  mv_rows_write(file, (int64_t)a->offers * a->budgets, budget_columns, a);
+  write(file, a, (int64_t)a->offers * a->budgets, budget_columns);
 }
-void mv_break_even_write(FILE *file, const struct mv_advice *a)
-{
-  mv_rows_write(file, a->pairs, break_even_columns, a);
-}
+void mv_break_even_write(FILE *file, const struct mv_advice *a) { write(file, a, a->pairs, break_even_columns); }
 void mv_best_write(FILE *file, const struct mv_advice *a)
 {
-  mv_rows_write(file, (int64_t)a->families * a->budgets, best_columns, a);
+  write(file, a, (int64_t)a->families * a->budgets, best_columns);
 }
 void mv_combined_write(FILE *file, const struct mv_advice *a)
 {
   int64_t pairs = 0;
   for (int k = 0; k < a->pairs; k++)
     pairs += a->pair[k].mixed;
-  mv_rows_write(file, pairs * a->budgets, combined_columns, a);
+  write(file, a, pairs * a->budgets, combined_columns);
 }

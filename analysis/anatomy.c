@@ -32,7 +32,7 @@ static void gather(void *self, const struct mv_samples *samples)
 static int read_cell(const struct mv_member *m, int point, struct mv_nested *nested)
 {
   const struct mv_entry *e = mv_member_entry(m);
-  *nested = mv_nested_make(m->settings.meta, m->settings.count, e->replicates, e->lifetimes_per_task,
+  *nested = mv_nested_make(m->settings.meta, m->settings.count, mv_member_replicates(m, point), e->lifetimes_per_task,
                            e->perturbations_per_lifetime);
   struct gathering into = {m, nested,
                            mv_memory_take((size_t)m->settings.count * (size_t)m->settings.meta, sizeof(double))};
@@ -67,7 +67,7 @@ static int make_entry(struct mv_anatomy *a, int e)
   if (code == MV_EXIT_OK) {
     a->rows[e] =
         mv_memory_take((size_t)m->settings.count * (size_t)(t->job->points + 1) * MV_COMPONENTS, sizeof **a->rows);
-    struct making make = {t, cells, mv_redraws_make(t->options.resamples, cells[0].groups), a->rows[e]};
+    struct making make = {t, cells, mv_redraws_make(t->options.resamples, cells, t->job->points), a->rows[e]};
     mv_parallel(m->settings.count, INFINITY, make_setting, &make);
     mv_redraws_free(&make.redraws);
   }
@@ -166,15 +166,20 @@ static bool find_row(const struct mv_anatomy *a, int64_t row, struct place *out)
 static void columns(const void *self, int64_t row, const struct mv_sink *sink)
 {
   const struct mv_anatomy *a = self;
-  struct place at = {0};
-  find_row(a, row, &at);
-  const struct mv_component *own = mv_anatomy_rows(a, at.entry, at.setting) + (int64_t)at.point * MV_COMPONENTS;
+  static const struct mv_component none[MV_COMPONENTS];
+  const struct mv_component *own = none;
+  const char *name = "";
+  struct place at = {.entry = -1};
+  double best[2] = {NAN, NAN};
+  if (find_row(a, row, &at)) {
+    own = mv_anatomy_rows(a, at.entry, at.setting) + (int64_t)at.point * MV_COMPONENTS;
+    name = mv_component_name(mv_member_entry(&a->tables->member[at.entry]), at.level);
+    mv_anatomy_best(a, at.entry, at.setting, own, best);
+  }
   const struct mv_estimate *v = &own[at.level].variance;
-  double best[2];
-  mv_anatomy_best(a, at.entry, at.setting, own, best);
   mv_label_columns(a->tables, at.entry, at.setting, "", sink);
   sink->whole(sink->self, "point", at.point < a->tables->job->points ? at.point : -1);
-  sink->text(sink->self, "component", mv_component_name(mv_member_entry(&a->tables->member[at.entry]), at.level));
+  sink->text(sink->self, "component", name);
   mv_named_real(sink, "variance", "", v->value);
   mv_named_real(sink, "variance", "_se", v->se);
   mv_named_real(sink, "variance", "_low", v->low);

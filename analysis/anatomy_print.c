@@ -25,13 +25,17 @@ static void print_shares(FILE *out, const struct mv_entry *e, const struct mv_co
               100 * row[level].variance.low / total, 100 * row[level].variance.high / total);
 }
 
-/* What the steps of the run buy. */
+/* What the steps of the run buy at a point. */
 static void print_design(FILE *out, const struct mv_anatomy *a, const struct mv_member *m, int s,
                          const struct mv_component *row, const double best[2])
 {
   const struct mv_entry *e = mv_member_entry(m);
   const double cost = m->settings.at[s].primal + m->settings.at[s].tangent, each = (double)mv_member_nest(m);
-  const double tasks = (double)e->replicates / each, steps = tasks * (a->task_cost + each * cost);
+  const int points = a->tables->job->points;
+  double tasks = 0;
+  for (int p = 0; p < points; p++)
+    tasks += (double)mv_member_replicates(m, p) / each / points;
+  const double steps = tasks * (a->task_cost + each * cost);
   const double better = floor(steps / (a->task_cost + best[0] * best[1] * cost));
   fprintf(out, "\n    %.2g steps: standard error %.2g as run", steps,
           sqrt(mean_variance(row, tasks, (double)e->lifetimes_per_task, (double)e->perturbations_per_lifetime)));

@@ -94,10 +94,11 @@ static void columns(const struct mv_tables *t, const struct mv_table *table, int
 {
   const struct comparison *c = (const struct comparison *)table->self + row;
   const struct mv_estimate *bias = mv_table_at(t, table, row, point);
+  const char *to = c->to.member < 0 ? "" : mv_member_entry(&t->member[c->to.member])->label;
   mv_label_columns(t, c->member, c->setting, "", sink);
   sink->whole(sink->self, "point", point < t->job->points ? point : -1);
   sink->text(sink->self, "target", c->target);
-  sink->text(sink->self, "target_entry", mv_member_entry(&t->member[c->to.member])->label);
+  sink->text(sink->self, "target_entry", to);
   sink->whole(sink->self, "own_target", c->own);
   sink->real(sink->self, "bias2_plugin", plugin(t, table, row, point));
   sink->real(sink->self, "bias2_unbiased", bias->value);
@@ -110,7 +111,8 @@ void mv_board_plan(const struct mv_tables *t, struct mv_table *table)
 {
   double sigma[16];
   int sigmas = smoothings(t, sigma, 16);
-  struct list list = {0};
+  struct list list = {.at = mv_memory_take(1, sizeof *list.at)};
+  *list.at = (struct comparison){-1, -1, "", {-1, -1}, false};
   for (int e = 0; e < t->entries; e++)
     for (int s = 0; s < t->member[e].settings.count; s++)
       if (!t->member[e].settings.at[s].hidden)

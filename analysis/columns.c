@@ -33,16 +33,17 @@ void mv_named_real(const struct mv_sink *sink, const char *name, const char *suf
 /* An axis that the setting does not have is empty. */
 void mv_label_columns(const struct mv_tables *t, int member, int s, const char *suffix, const struct mv_sink *sink)
 {
-  const struct mv_member *m = &t->member[member];
-  const struct mv_setting *setting = &m->settings.at[s];
-  const struct mv_output *output = &m->layout->output[setting->output];
-  text(sink, "entry", suffix, mv_member_entry(m)->label);
-  text(sink, "estimator", suffix, mv_member_entry(m)->estimator->name);
-  text(sink, "role", suffix, role_name(output->role));
-  text(sink, "output", suffix, output->name);
+  static const struct mv_setting none = {.lambda = NAN, .primal = NAN, .tangent = NAN};
+  const struct mv_member *m = member < 0 ? NULL : &t->member[member];
+  const struct mv_setting *setting = m ? &m->settings.at[s] : &none;
+  const struct mv_output *output = m ? &m->layout->output[setting->output] : NULL;
+  text(sink, "entry", suffix, m ? mv_member_entry(m)->label : "");
+  text(sink, "estimator", suffix, m ? mv_member_entry(m)->estimator->name : "");
+  text(sink, "role", suffix, m ? role_name(output->role) : "");
+  text(sink, "output", suffix, m ? output->name : "");
   for (int k = 0; k < t->axis_count; k++) {
     char value[MV_NAME_MAX + 1] = "";
-    int axis = mv_setting_axis(m->layout, setting, t->axis[k]);
+    int axis = m ? mv_setting_axis(m->layout, setting, t->axis[k]) : -1;
     if (axis >= 0)
       mv_axis_text(&output->axis[axis], setting->index[axis], value, sizeof value);
     text(sink, t->axis[k], suffix, value);
@@ -81,10 +82,13 @@ void mv_indexed_reals(const struct mv_sink *sink, const char *name, const double
 
 void mv_cell_columns(const struct mv_tables *t, int e, int s, int point, const struct mv_sink *sink)
 {
-  const struct mv_member *m = &t->member[e];
+  static const struct mv_row none;
+  const struct mv_member *m = e < 0 ? NULL : &t->member[e];
   const int meta = t->job->meta;
-  const int64_t at = (int64_t)point * m->settings.count + s;
-  const struct mv_row *row = &m->row[at];
+  const int64_t at = m ? (int64_t)point * m->settings.count + s : 0;
+  const struct mv_row *row = m ? &m->row[at] : &none;
+  double nothing[meta];
+  memset(nothing, 0, sizeof nothing);
   mv_label_columns(t, e, s, "", sink);
   sink->whole(sink->self, "point", point);
   mv_indexed_reals(sink, "eta", t->job->eta + (int64_t)point * meta, meta);
@@ -95,12 +99,14 @@ void mv_cell_columns(const struct mv_tables *t, int e, int s, int point, const s
     sink->real(sink->self, mv_stat_names[k], row->stat[k]);
   sink->whole(sink->self, "largest_id", row->largest_id);
   for (int k = 0; k < MV_COORDINATES; k++)
-    mv_indexed_reals(sink, mv_coordinate_names[k], m->coordinate + (at * MV_COORDINATES + k) * meta, meta);
+    mv_indexed_reals(sink, mv_coordinate_names[k], m ? m->coordinate + (at * MV_COORDINATES + k) * meta : nothing,
+                     meta);
 }
 
 void mv_grid_columns(const struct mv_tables *t, int e, int s, const struct mv_sink *sink)
 {
-  const struct mv_grid_row *row = &t->member[e].grid[s];
+  static const struct mv_grid_row none;
+  const struct mv_grid_row *row = e < 0 ? &none : &t->member[e].grid[s];
   mv_label_columns(t, e, s, "", sink);
   sink->whole(sink->self, "points", row->points);
   sink->whole(sink->self, "count", row->count);

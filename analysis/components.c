@@ -61,9 +61,9 @@ void mv_components_make(const struct mv_nested *cells, int points, int setting, 
       mean[level] += value[level] / points;
     for (int64_t i = 0; i < size; i++)
       average[i] += draws[i] / points;
-    fill_rows(rows + (int64_t)p * MV_COMPONENTS, value, r->count, draws, r->groups, confidence);
+    fill_rows(rows + (int64_t)p * MV_COMPONENTS, value, r->count, draws, cells[p].groups, confidence);
   }
-  fill_rows(rows + (int64_t)points * MV_COMPONENTS, mean, r->count, average, r->groups, confidence);
+  fill_rows(rows + (int64_t)points * MV_COMPONENTS, mean, r->count, average, r->least, confidence);
   free(draws);
   free(average);
 }

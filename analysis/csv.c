@@ -89,6 +89,10 @@ void mv_rows_write(FILE *file, int64_t rows, void (*columns)(const void *self, i
       again = next_line(&w, file, &sink);
       columns(self, row, &sink);
     }
+  if (rows == 0) {
+    next_line(&w, file, &sink);
+    columns(self, 0, &sink);
+  }
   end(&w, file);
 }
 
@@ -106,6 +110,13 @@ static void write_settings(FILE *file, const struct mv_tables *t, int points, bo
           else
             mv_cell_columns(t, e, s, p, &sink);
         }
+  if (!w.header) {
+    next_line(&w, file, &sink);
+    if (grid)
+      mv_grid_columns(t, -1, 0, &sink);
+    else
+      mv_cell_columns(t, -1, 0, 0, &sink);
+  }
   end(&w, file);
 }
 
@@ -123,5 +134,9 @@ void mv_table_write(FILE *file, const struct mv_tables *t, enum mv_table_kind ki
         again = next_line(&w, file, &sink);
         table->columns(t, table, row, p, &sink);
       }
+  if (table->rows == 0) {
+    next_line(&w, file, &sink);
+    table->columns(t, table, 0, t->job->points, &sink);
+  }
   end(&w, file);
 }

@@ -138,7 +138,8 @@ static void columns(const struct mv_tables *t, const struct mv_table *table, int
 
 void mv_differences_plan(const struct mv_tables *t, struct mv_table *table)
 {
-  struct list list = {0};
+  struct list list = {.at = mv_memory_take(1, sizeof *list.at)};
+  *list.at = (struct pair){.a = {-1, -1}, .b = {-1, -1}};
   for (int e = 0; e < t->entries; e++) {
     const struct mv_settings *own = &t->member[e].settings;
     for (int s = 0; s < own->count; s++)

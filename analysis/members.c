@@ -18,6 +18,13 @@ bool mv_aim_equal(const struct mv_aim *a, const struct mv_aim *b)
   return a->length == b->length && a->window == b->window && a->smoothing == b->smoothing;
 }
 
+static int cell_of(const struct mv_member *m, int point) { return m->number * m->job->points + m->point[point]; }
+
+int64_t mv_member_replicates(const struct mv_member *m, int point)
+{
+  return mv_results_plan(m->results)->replicates[cell_of(m, point)];
+}
+
 struct mv_aim mv_member_aim(const struct mv_member *m, int setting)
 {
   const struct mv_setting *s = &m->settings.at[setting];
@@ -97,14 +104,6 @@ static void collect_axes(struct mv_tables *t, const struct mv_layout *layout)
   }
 }
 
-static int find_label(const struct mv_job *job, const char *label)
-{
-  for (int e = 0; e < job->entry_count; e++)
-    if (strcmp(job->entries[e].label, label) == 0)
-      return e;
-  return -1;
-}
-
 static bool is_run(const char *path)
 {
   struct stat info;
@@ -169,7 +168,7 @@ static int add_guests(struct mv_tables *t, const char *run, const char *label, c
   const struct mv_job *job = mv_results_job(t->guest_results);
   if (!is_same_question(t->job, job, run))
     return MV_EXIT_USAGE;
-  int wanted = label ? find_label(job, label) : -1;
+  int wanted = label ? mv_job_find(job, label, NULL) : -1;
   if (label && wanted < 0)
     return unknown_label(job, run, "it has no", label);
   for (int e = 0; e < job->entry_count; e++) {
@@ -232,7 +231,7 @@ int mv_members_make(struct mv_tables *t, struct mv_results *results, const doubl
   }
   t->entries = t->members;
   t->reference = (struct mv_place){-1, -1};
-  if (reference && (named = find_label(t->job, reference)) < 0) {
+  if (reference && (named = mv_job_find(t->job, reference, NULL)) < 0) {
     const char *colon = strrchr(reference, ':');
     char *run = is_run(reference) || !colon ? strdup(reference) : strndup(reference, (size_t)(colon - reference));
     const char *label = strlen(run) < strlen(reference) ? colon + 1 : NULL;
@@ -278,19 +277,16 @@ static void add_block(void *self, const struct mv_moments *block)
   mv_panel_add(a->panel, a->member, &m->settings, m->layout, block);
 }
 
-static int64_t divisor(int64_t a, int64_t b) { return b ? divisor(b, a % b) : a; }
-
 int mv_members_read(struct mv_tables *t, int point, struct mv_panel *p)
 {
   struct mv_extent extent[t->members];
   int code = MV_EXIT_OK;
-  int64_t shared = divisor(t->job->block, t->member[t->members - 1].job->block);
+  int64_t shared = mv_common_divisor(t->job->block, t->member[t->members - 1].job->block);
   for (int e = 0; e < t->members; e++) {
     const struct mv_member *m = &t->member[e];
-    const int64_t replicates = mv_results_plan(m->results)->replicates[m->number * m->job->points + m->point[point]];
     const int64_t other = m->guest ? t->job->block : t->member[t->members - 1].job->block;
     extent[e] = (struct mv_extent){.settings = m->settings.count,
-                                   .blocks = (replicates + m->job->block - 1) / m->job->block,
+                                   .blocks = (mv_member_replicates(m, point) + m->job->block - 1) / m->job->block,
                                    .width = mv_member_nest(m),
                                    .family = m->job->seed != t->job->seed};
     if (t->guest_results && m->job->seed == t->job->seed)
@@ -301,7 +297,7 @@ int mv_members_read(struct mv_tables *t, int point, struct mv_panel *p)
     const struct mv_member *m = &t->member[e];
     struct adding a = {p, t, e};
     if (m->settings.count)
-      code = mv_results_blocks(m->results, m->number * m->job->points + m->point[point], add_block, &a);
+      code = mv_results_blocks(m->results, cell_of(m, point), add_block, &a);
   }
   return code;
 }

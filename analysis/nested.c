@@ -134,15 +134,20 @@ static bool is_poor(int groups, const uint8_t *times)
   return drawn < 2 && groups >= 2;
 }
 
-struct mv_redraws mv_redraws_make(int count, int groups)
+struct mv_redraws mv_redraws_make(int count, const struct mv_nested *cells, int points)
 {
-  struct mv_redraws r = {count, groups, reals((int64_t)groups * count)};
+  int groups = cells[0].groups, least = cells[0].groups;
+  for (int p = 1; p < points; p++) {
+    groups = cells[p].groups > groups ? cells[p].groups : groups;
+    least = cells[p].groups < least ? cells[p].groups : least;
+  }
+  struct mv_redraws r = {count, least, reals((int64_t)groups * count)};
   uint8_t times[groups];
   for (int i = 0; i < count; i++) {
     uint32_t attempt = 0;
     do
       mv_draw_counts(FOR_INSTANCES, (uint32_t)i, attempt++, groups, times);
-    while (is_poor(groups, times));
+    while (is_poor(least, times));
     for (int g = 0; g < groups; g++)
       r.times[(int64_t)g * count + i] = times[g];
   }

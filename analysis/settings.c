@@ -146,25 +146,19 @@ double mv_axis_number(const struct mv_axis *axis, int index)
   }
 }
 
-/* Where the co-moment of values i <= j lies in the upper triangle of n values, row-major. */
-static int64_t pair_at(int64_t n, int64_t i, int64_t j)
-{
-  return i <= j ? i * n - i * (i - 1) / 2 + (j - i) : pair_at(n, j, i);
-}
-
 void mv_setting_combine(const struct mv_setting *s, int meta, int64_t moments, const double *mean,
                         const double *comoment, double *g_mean, double *g_square)
 {
   for (int m = 0; m < meta; m++) {
     int64_t c = s->first + m, b = s->base + m;
-    double square = comoment[pair_at(moments, c, c)];
+    double square = comoment[mv_pair_at(moments, c, c)];
     if (s->base < 0) {
       g_mean[m] = mean[c];
       g_square[m] = square;
       continue;
     }
     g_mean[m] = mean[b] + s->lambda * mean[c];
-    g_square[m] = comoment[pair_at(moments, b, b)] + 2 * s->lambda * comoment[pair_at(moments, b, c)] +
+    g_square[m] = comoment[mv_pair_at(moments, b, b)] + 2 * s->lambda * comoment[mv_pair_at(moments, b, c)] +
                   s->lambda * s->lambda * square;
     if (g_square[m] < 0) /* components that cancel: a rounding error below zero */
       g_square[m] = 0;

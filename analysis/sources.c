@@ -21,7 +21,7 @@
 
 struct source {
   int member, setting;
-  const char *name; /* NULL in a piece's last row: total */
+  const char *name; /* in a piece's last row: total */
   struct mv_place from, to;
 };
 
@@ -178,7 +178,8 @@ static void columns(const struct mv_tables *t, const struct mv_table *table, int
 
 void mv_sources_plan(const struct mv_tables *t, struct mv_table *table)
 {
-  struct list list = {.first = mv_memory_take(1, sizeof *list.first)};
+  struct list list = {mv_memory_take(1, sizeof *list.at), 0, 0, mv_memory_take(1, sizeof *list.first)};
+  *list.at = (struct source){.member = -1, .name = ""};
   for (int e = 0; e < t->entries && t->reference.member >= 0; e++) {
     const struct mv_member *m = &t->member[e];
     for (int s = 0; s < m->settings.count; s++)

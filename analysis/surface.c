@@ -41,7 +41,7 @@ int mv_objective_write(FILE *file, struct mv_results *results)
     for (int j = 0; j < job->meta; j++)
       mv_csv_put(file, job->eta[(int64_t)point * job->meta + j]);
     fprintf(file, ",%lld,%lld", (long long)s.count, (long long)s.nonfinite);
-    bool known = s.count > 1 && e->lifetimes_per_task * e->perturbations_per_lifetime == 1; /* else not independent */
+    bool known = s.count > 1 && mv_entry_nest(e) == 1; /* else not independent */
     mv_csv_put(file, s.count > 0 ? s.mean : (double)NAN);
     mv_csv_put(file, known ? sqrt(s.square / (double)(s.count - 1) / (double)s.count) : (double)NAN);
     fputc('\n', file);

@@ -6,7 +6,8 @@
 
 void mv_table_room(const struct mv_tables *t, struct mv_table *table, bool vectors)
 {
-  const size_t rows = (size_t)table->rows, points = (size_t)t->job->points + 1, figures = (size_t)table->figures;
+  const size_t rows = table->rows ? (size_t)table->rows : 1, points = (size_t)t->job->points + 1,
+               figures = (size_t)table->figures;
   table->at = mv_memory_take(rows * points * figures, sizeof *table->at);
   table->errors = mv_memory_take(rows * figures * (size_t)t->options.resamples, sizeof *table->errors);
   if (vectors)

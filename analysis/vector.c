@@ -245,7 +245,7 @@ void mv_estimate_studentise(struct mv_estimate *e, int count, const double *erro
     if (se > 0 && value > 0)
       t[r] = -log(value / e->value) / (se / value) * scale;
     else /* one group alone, which does not know its error; or nothing to err about */
-      t[r] = errors[r] == 0 ? 0 : copysign(FAR, -errors[r]);
+      t[r] = errors[r] == 0 || isnan(errors[r]) ? errors[r] : copysign(FAR, -errors[r]);
   }
   mv_estimate_bound(&log_value, count, t, confidence, false);
   e->low = e->value * exp(log_value.low);

@@ -60,6 +60,24 @@ void mv_job_free(struct mv_job *job)
   free(job);
 }
 
+int mv_job_find(const struct mv_job *job, const char *label, const char *verb)
+{
+  for (int e = 0; e < job->entry_count; e++) {
+    if (strcmp(job->entries[e].label, label) == 0) {
+      return e;
+    }
+  }
+  if (!verb) {
+    return -1;
+  }
+  fprintf(stderr, "metavar %s: no estimator of this run has the label %s; there are:", verb, label);
+  for (int e = 0; e < job->entry_count; e++) {
+    fprintf(stderr, " %s", job->entries[e].label);
+  }
+  fprintf(stderr, "\n");
+  return -1;
+}
+
 static const struct mv_task *find_task(struct mv_config *c, struct mv_node *map)
 {
   struct mv_node *name = mv_node_get(map, "name");

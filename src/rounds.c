@@ -21,8 +21,8 @@
  * target does (Chow & Robbins 1965, Ann. Math. Stat. 36:457; Glynn & Whitt 1992, Ann. Appl. Probab. 2:180).
  *
  * What cannot be told never stops a cell before its last replicate: fewer than 20 groups, whose scatter says little; a
- * sample that is not finite, which leaves no mean; a mean of zero, whose relative error stays near 1. An error of
- * exactly 0 is small enough. Heavy tails are what no rule sees: before the first large sample the error looks small.
+ * sample that is not finite, which leaves no mean; a mean of zero, whose relative error stays near 1; an entry without
+ * gradients (the objective alone). An error of exactly 0 is small enough. Heavy tails are what no rule sees: before the first large sample the error looks small.
  */
 #include "metavar/rounds.h"
 
@@ -66,15 +66,13 @@ struct mv_gauge {
   double *square; /* [groups][vectors]: sum of squared distances from the group's mean */
 };
 
-static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
-
 struct mv_gauge *mv_gauge_create(const struct mv_plan *plan, int cell, int64_t replicates)
 {
   int e = mv_plan_entry(plan, cell);
   const struct mv_entry *entry = &plan->job->entries[e];
   int64_t block = plan->job->block, blocks = (replicates + block - 1) / block;
-  int64_t nest = entry->lifetimes_per_task * entry->perturbations_per_lifetime;
-  int64_t whole = nest / common_divisor(nest, block); /* blocks that end with a task instance */
+  int64_t nest = mv_entry_nest(entry);
+  int64_t whole = nest / mv_common_divisor(nest, block); /* blocks that end with a task instance */
   struct mv_gauge *g = mv_memory_take(1, sizeof *g);
   g->job = plan->job;
   g->layout = &plan->layout[e];
@@ -97,9 +95,6 @@ void mv_gauge_free(struct mv_gauge *g)
   free(g);
 }
 
-/* Where the co-moment of values i <= j lies. */
-static int64_t pair_at(int64_t n, int64_t i, int64_t j) { return i * n - i * (i - 1) / 2 + (j - i); }
-
 /* Vector v of a block: its mean; returns the sum of squared distances from it. */
 static double vector_moments(const struct mv_layout *layout, int64_t v, int meta, const double *mean,
                              const double *comoment, double *out)
@@ -109,10 +104,10 @@ static double vector_moments(const struct mv_layout *layout, int64_t v, int meta
   for (int m = 0; m < meta; m++) {
     int64_t i = layout->vector[v][0] + m, j = layout->vector[v][1] + m;
     out[m] = mean[i];
-    square += comoment[pair_at(n, i, i)];
+    square += comoment[mv_pair_at(n, i, i)];
     if (layout->vector[v][1] >= 0) {
       out[m] += mean[j];
-      square += 2 * comoment[i < j ? pair_at(n, i, j) : pair_at(n, j, i)] + comoment[pair_at(n, j, j)];
+      square += 2 * comoment[mv_pair_at(n, i, j)] + comoment[mv_pair_at(n, j, j)];
     }
   }
   return square > 0 ? square : 0; /* parts that cancel: a rounding error below zero */
@@ -182,7 +177,7 @@ static double vector_error(const struct mv_gauge *g, int64_t v)
 double mv_gauge_error(const struct mv_gauge *g)
 {
   double most = 0;
-  if (g->groups < GROUPS_LEAST || g->nonfinite > 0)
+  if (g->groups < GROUPS_LEAST || g->nonfinite > 0 || g->layout->vectors == 0)
     return INFINITY;
   for (int64_t v = 0; v < g->layout->vectors; v++) {
     double error = vector_error(g, v);

@@ -245,7 +245,9 @@ int64_t mv_results_count(const struct mv_results *results, int cell)
   bool samples = plan->job->entries[mv_plan_entry(plan, cell)].store == MV_STORE_SAMPLES;
   int64_t there = (samples ? count_samples : count_blocks)(results, cell, plan->replicates[cell]);
   int64_t behind = count_behind(results, cell, samples, plan->replicates[cell]);
-  return there < 0 || behind < 0 ? -1 : there + behind;
+  if (there < 0 || behind < 0)
+    return -1;
+  return there < plan->replicates[cell] ? there : there + behind;
 }
 
 /* --- computed again -------------------------------------------------------------------------------------------- */

@@ -171,7 +171,7 @@ static void tell_lacking(const struct mv_plan *plan, int e, const struct lacking
 {
   const struct mv_entry *entry = &plan->job->entries[e];
   const struct mv_stopping *stop = &plan->job->stop;
-  char error[96] = "an error that cannot be told: few blocks, or samples that are not finite";
+  char error[96] = "an error that cannot be told: few blocks, samples that are not finite, or no gradient";
   if (l->cells == 0)
     return;
   if (isfinite(l->error))

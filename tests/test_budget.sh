@@ -103,3 +103,18 @@ fails() { "$metavar" analyze "$run" --bootstrap 100 -o "$scratch/no" "$@" >"$scr
 check "a pair that nothing fits is refused" fails --pair 'es:truncation=7 vs backprop'
 check "and says how to name one" says "LABEL:axis=value"
 check "so is a cost below 0" fails --task-cost -1
+
+# Where there are no rows there is still a header.
+sed '/^eta/q' "$scratch/job.yaml" >"$scratch/bare.yaml"
+printf 'estimators:\n  - {name: objective, replicates: 200}\n' >>"$scratch/bare.yaml"
+check "a run without gradients" "$metavar" run "$scratch/bare.yaml" -o "$scratch/bare"
+headers() {
+  "$metavar" analyze "$scratch/bare" --bootstrap 100 >/dev/null 2>&1 && /usr/bin/python3 - "$run/analysis" "$scratch/bare/analysis" <<'PYTHON'
+import csv, sys
+axes = ("truncation", "hessian", "meta_discount")
+for name in "cells grid board sources differences components budget breakeven best combined".split():
+    full, bare = (list(csv.reader(open(f"{folder}/{name}.csv", encoding="utf-8"))) for folder in sys.argv[1:])
+    assert len(full) > 1 and bare == [[column for column in full[0] if not column.startswith(axes)]], name
+PYTHON
+}
+check "tables without rows have their header" headers

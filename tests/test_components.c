@@ -55,7 +55,7 @@ static void normal_components(void **state)
   enum { TRIALS = 1000, TASKS = 60 };
   static const double sizes[][MV_LEVELS] = {{2, 1, 0.5}, {0, 3, 1}}, missing[] = {0, 0.4};
   gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
-  struct mv_redraws redraws = mv_redraws_make(400, TASKS);
+  struct mv_redraws redraws = mv_redraws_make(400, &(struct mv_nested){.groups = TASKS}, 1);
   for (int k = 0; k < 4; k++) {
     double x[MV_COMPONENTS][TRIALS], covered[MV_COMPONENTS] = {0}, se2[MV_COMPONENTS] = {0}, total = 0;
     const double *size = sizes[k / 2];
@@ -88,6 +88,26 @@ static void normal_components(void **state)
     assert_true(negative == (size[0] == 0));
   }
   mv_redraws_free(&redraws);
+  gsl_rng_free(rng);
+}
+
+/* Cells of unequal length, as a stopping rule leaves them: every draw serves the smallest, too. */
+static void unequal_cells(void **state)
+{
+  (void)state;
+  static const double size[MV_LEVELS] = {2, 1, 0.5};
+  gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+  struct mv_nested cells[] = {simulate(rng, 60, size, 0), simulate(rng, 3, size, 0)};
+  struct mv_redraws redraws = mv_redraws_make(1000, cells, 2);
+  struct mv_component rows[3][MV_COMPONENTS];
+  assert_int_equal(redraws.least, 3);
+  mv_components_make(cells, 2, 0, &redraws, 0.95, rows[0]);
+  for (int p = 0; p < 3; p++)
+    for (int level = 0; level < MV_COMPONENTS; level++)
+      assert_true(rows[p][level].variance.se > 0 && rows[p][level].variance.low < rows[p][level].variance.high);
+  mv_redraws_free(&redraws);
+  mv_nested_free(&cells[0]);
+  mv_nested_free(&cells[1]);
   gsl_rng_free(rng);
 }
 
@@ -147,7 +167,7 @@ static void sample_components(int steps, const char *entry, const double *lambda
     mv_nested_add(&n, r, g);
   }
   mv_nested_end(&n);
-  struct mv_redraws redraws = mv_redraws_make(1000, n.groups);
+  struct mv_redraws redraws = mv_redraws_make(1000, &n, 1);
   for (int s = 0; s < count; s++) {
     struct mv_component both[2 * MV_COMPONENTS];
     mv_components_make(&n, 1, s, &redraws, 0.95, both);
@@ -312,10 +332,8 @@ static void tree_es(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(normal_components),
-      cmocka_unit_test(allocation),
-      cmocka_unit_test(tree_backprop),
-      cmocka_unit_test(tree_es),
+      cmocka_unit_test(normal_components), cmocka_unit_test(unequal_cells), cmocka_unit_test(allocation),
+      cmocka_unit_test(tree_backprop),     cmocka_unit_test(tree_es),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

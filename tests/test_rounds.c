@@ -152,7 +152,10 @@ static void what_cannot_be_told(void **state)
     assert_true(error_of(&f, x, N, NULL) < 0.1);
     assert_true(isfinite(error_of(&f, x, 20 * BLOCK, NULL)));
     assert_true(isinf(error_of(&f, x, 19 * BLOCK, NULL))); /* few groups */
-    f.entry.lifetimes_per_task = 7;                        /* 64 blocks, but 7 of them make whole instances */
+    f.layout.vectors = 0;                                  /* the objective alone */
+    assert_true(isinf(error_of(&f, x, N, NULL)));
+    f.layout.vectors = 2;
+    f.entry.lifetimes_per_task = 7; /* 64 blocks, but 7 of them make whole instances */
     assert_true(isinf(error_of(&f, x, N, NULL)));
     f.entry.lifetimes_per_task = 1;
     status[N / 2] = MV_NONFINITE;

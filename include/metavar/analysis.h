@@ -97,8 +97,8 @@ void mv_point_make(struct mv_point *, const struct mv_panel *, const struct mv_a
                    const struct mv_term *reference);
 void mv_point_free(struct mv_point *);
 
-/* Fills the row and coordinates[MV_COORDINATES][meta] of a setting of an entry with `nest` replicates per task instance; errors[MV_FIGURES][resamples] (may be NULL) are those
- * of the figures. The reference's own row has no bias. */
+/* Fills the row and coordinates[MV_COORDINATES][meta] of a setting of an entry with `nest` replicates per task instance;
+ * errors[MV_FIGURES][resamples] (may be NULL) are those of the figures. The reference's own row has no bias. */
 void mv_cell_fill(const struct mv_point *, int entry, int setting, int64_t nest, const struct mv_setting *,
                   struct mv_row *, double *coordinates, double *errors);
 /* Value and standard error of a figure in a row. */
@@ -152,11 +152,9 @@ struct mv_member {
 };
 
 static inline const struct mv_entry *mv_member_entry(const struct mv_member *m) { return &m->job->entries[m->number]; }
-/* Replicates per task instance. */
-static inline int64_t mv_member_nest(const struct mv_member *m)
-{
-  return mv_member_entry(m)->lifetimes_per_task * mv_member_entry(m)->perturbations_per_lifetime;
-}
+static inline int64_t mv_member_nest(const struct mv_member *m) { return mv_entry_nest(mv_member_entry(m)); }
+/* Replicates at one of the run's eta points: with a stopping rule points differ. */
+int64_t mv_member_replicates(const struct mv_member *, int point);
 struct mv_aim mv_member_aim(const struct mv_member *, int setting);
 bool mv_aim_equal(const struct mv_aim *, const struct mv_aim *); /* the same objective */
 
@@ -197,7 +195,8 @@ struct mv_table {
   void (*columns)(const struct mv_tables *, const struct mv_table *, int row, int point, const struct mv_sink *);
   void (*finish)(const struct mv_tables *, struct mv_table *); /* may be NULL; after the averages */
 };
-/* Makes room once rows, figures, pieces and first are known. */
+/* Makes room once rows, figures, pieces and first are known. Without rows there is still a row 0, about nothing, as in
+ * self: the header comes from it. */
 void mv_table_room(const struct mv_tables *, struct mv_table *, bool vectors);
 void mv_table_free(struct mv_table *);
 struct mv_estimate *mv_table_at(const struct mv_tables *, const struct mv_table *, int row, int point);
@@ -246,7 +245,7 @@ struct mv_sink {
   void (*whole)(void *self, const char *name, int64_t value);
   void (*real)(void *self, const char *name, double value);
 };
-/* Which setting of which member; suffix: of every name. */
+/* Which setting of which member (-1: none, here and below); suffix: of every name. */
 void mv_label_columns(const struct mv_tables *, int member, int setting, const char *suffix, const struct mv_sink *);
 /* "backprop truncation=9 lambda=0.4" to out: axes that have a choice, unless they are named in `but`. */
 void mv_setting_name(const struct mv_tables *, int member, int setting, const char *but, char *out, size_t size);
@@ -255,7 +254,7 @@ void mv_indexed_reals(const struct mv_sink *, const char *name, const double *x,
 void mv_cell_columns(const struct mv_tables *, int entry, int setting, int point, const struct mv_sink *);
 void mv_grid_columns(const struct mv_tables *, int entry, int setting, const struct mv_sink *);
 
-/* Failures stay in the file's error flag. */
+/* Failures stay in the file's error flag. Without rows the header alone: the names of row 0. */
 void mv_rows_write(FILE *, int64_t rows, void (*columns)(const void *self, int64_t row, const struct mv_sink *),
                    const void *self);
 void mv_cells_write(FILE *, const struct mv_tables *);

@@ -38,12 +38,13 @@ void mv_nested_free(struct mv_nested *);
 void mv_nested_add(struct mv_nested *, int64_t replicate, const double *g);
 void mv_nested_end(struct mv_nested *);
 
-/* How often each draw takes each group, the same for every setting and eta point of an entry: times[g][r]. */
+/* How often each draw takes each group, the same for every setting and eta point of an entry: times[g][r]. Cells that a
+ * stopping rule has given fewer samples may have fewer groups: the first ones. */
 struct mv_redraws {
-  int count, groups;
-  double *times; /* [groups][count] */
+  int count, least; /* groups of the smallest cell */
+  double *times;    /* [groups of the largest][count] */
 };
-struct mv_redraws mv_redraws_make(int count, int groups);
+struct mv_redraws mv_redraws_make(int count, const struct mv_nested *cells, int points);
 void mv_redraws_free(struct mv_redraws *);
 
 /* Components of one setting, NaN where samples do not tell: of all groups, and of every resample (draws[MV_LEVELS][count],

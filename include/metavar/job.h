@@ -30,6 +30,12 @@ struct mv_entry {
   double lambda, learning_rate;
 };
 
+/* Replicates per task instance. */
+static inline int64_t mv_entry_nest(const struct mv_entry *e)
+{
+  return e->lifetimes_per_task * e->perturbations_per_lifetime;
+}
+
 /* When a cell has replicates enough (rounds.h): `stop:`. */
 enum mv_statistic { MV_STATISTIC_VARIANCE, MV_STATISTIC_GRADIENT };
 extern const char *const mv_statistic_names[]; /* "variance", "gradient", NULL */
@@ -77,6 +83,9 @@ struct mv_job *mv_job_read(const char *path, const char *const *overrides, int o
 struct mv_job *mv_job_parse(const char *name, const char *text, size_t length, const char *const *overrides,
                             int override_count, const struct mv_kernel *, void *report);
 void mv_job_free(struct mv_job *);
+
+/* Number of the entry with this label; -1 none, which a verb tells, with those that there are (NULL: silent). */
+int mv_job_find(const struct mv_job *, const char *label, const char *verb);
 
 /* Canonical job file, every default filled in, keys in table order: reading it back gives the same job. With
  * identity_only, keys that change no result (name, unit) or only extend it (replicates, stop) are left out: text to compare,

@@ -24,6 +24,14 @@ struct mv_layout {
   double *primal, *tangent;
 };
 
+/* Where the co-moment of values i, j lies among the pairs of n values: the upper triangle, row-major. */
+static inline int64_t mv_pair_at(int64_t n, int64_t i, int64_t j)
+{
+  return i <= j ? i * n - i * (i - 1) / 2 + (j - i) : mv_pair_at(n, j, i);
+}
+/* For blocks that begin where a task instance, or another block, does. */
+static inline int64_t mv_common_divisor(int64_t a, int64_t b) { return b ? mv_common_divisor(b, a % b) : a; }
+
 struct mv_plan {
   const struct mv_job *job;
   struct mv_layout *layout; /* [entry_count] */

@@ -19,7 +19,8 @@ void mv_gauge_free(struct mv_gauge *);
 void mv_gauge_add(struct mv_gauge *, int64_t b, int64_t count, int64_t nonfinite, const double *mean,
                   const double *comoment);
 /* Largest relative standard error of the job's statistic among all gradient estimates of the cell; infinite when one of
- * them cannot be told: too few groups, a sample that is not finite, an error without a size to compare it with. */
+ * them cannot be told: too few groups, a sample that is not finite, an error without a size to compare it with; and
+ * when there is none. */
 double mv_gauge_error(const struct mv_gauge *);
 /* Whether the rule is content with it. */
 bool mv_gauge_reached(const struct mv_gauge *);

@@ -60,8 +60,8 @@ int mv_store_decide(struct mv_store *, bool *more);
  * Exit code. */
 int mv_store_finalize(struct mv_store *);
 
-/* Canonical digest of a results.h5, which has to be what the checksums beside it say: all datasets outside /provenance, by path, type, shape and bytes. hex[33]. Exit
- * code. */
+/* Canonical digest of a results.h5, which has to be what the checksums beside it say: all datasets outside /provenance,
+ * by path, type, shape and bytes. hex[33]. Exit code. */
 int mv_results_digest(const char *path, char hex[33]);
 
 /* Whether somebody wants this run to stop (mv_store_ask_stop). */
@@ -138,7 +138,8 @@ int mv_store_check_sums(const char *run, int *wrong);
 /* Datasets of results.h5 that follow from the job alone (axes, eta, costs, ids); in *wrong how many are not as they
  * should be, each told. */
 int64_t mv_results_check_axes(const struct mv_results *, int64_t *wrong);
-/* Replicates of a cell that are there and whose status fits their values, and what is there and should not be; -1: cannot be read, told. */
+/* Replicates of a cell that are there and whose status fits their values; when none is missing, also what is there and
+ * should not be. -1: cannot be read, told. */
 int64_t mv_results_count(const struct mv_results *, int cell);
 /* Compares the bits of a result of mv_worker_compute for this job with those that are stored: the name of the first
  * dataset that differs, or NULL. False: cannot be read, told. */

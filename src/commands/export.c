@@ -15,21 +15,6 @@
 
 /* ---- which entries -------------------------------------------------------------------------------------------- */
 
-static int find_entry(const struct mv_job *job, const char *label)
-{
-  for (int e = 0; e < job->entry_count; e++) {
-    if (strcmp(job->entries[e].label, label) == 0) {
-      return e;
-    }
-  }
-  fprintf(stderr, "metavar export: no estimator of this run has the label %s; there are:", label);
-  for (int e = 0; e < job->entry_count; e++) {
-    fprintf(stderr, " %s", job->entries[e].label);
-  }
-  fprintf(stderr, "\n");
-  return -1;
-}
-
 /* Fills entries[entry_count]; what is left out is told. Exit code. */
 static int choose_entries(const struct mv_args *args, const struct mv_job *job, bool moments, bool *entries)
 {
@@ -39,7 +24,7 @@ static int choose_entries(const struct mv_args *args, const struct mv_job *job, 
     entries[e] = count == 0;
   }
   for (int k = 0; k < count; k++) {
-    int e = find_entry(job, labels[k]);
+    int e = mv_job_find(job, labels[k], "export");
     if (e < 0) {
       return MV_EXIT_USAGE;
     }
@@ -68,7 +53,8 @@ static int write_file(struct mv_results *results, struct mv_export *options, con
   if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
     options->out = fopen(path, "we");
     int code = options->out ? mv_export_write(results, options) : MV_EXIT_IO;
-    if (!options->out || ferror(options->out) | fclose(options->out)) {
+    bool failed = !options->out || ferror(options->out);
+    if ((options->out && fclose(options->out)) || failed) {
       fprintf(stderr, "metavar export: cannot write %s: %s\n", path, strerror(errno));
       code = MV_EXIT_IO;
     }

@@ -56,16 +56,8 @@ static int64_t read_index(const char *what, const char *text, int64_t most)
 static bool read_place(struct replay *r, const struct mv_args *args)
 {
   const struct mv_job *job = r->plan->job;
-  const char *label = mv_args_at(args, 1);
-  for (r->entry = 0; r->entry < job->entry_count && strcmp(job->entries[r->entry].label, label); r->entry++) {
-    continue;
-  }
-  if (r->entry == job->entry_count) {
-    fprintf(stderr, "metavar replay: no estimator of this run has the label %s; there are:", label);
-    for (int e = 0; e < job->entry_count; e++) {
-      fprintf(stderr, " %s", job->entries[e].label);
-    }
-    fprintf(stderr, "\n");
+  r->entry = mv_job_find(job, mv_args_at(args, 1), "replay");
+  if (r->entry < 0) {
     return false;
   }
   const bool trains = job->train.updates > 0;
