@@ -73,7 +73,9 @@ void mv_advice_print(FILE *out, const struct mv_advice *a)
         continue;
       mv_setting_name(a->tables, a->offer[k].entry, a->offer[k].setting, "", name, sizeof name);
       snprintf(text, sizeof text, "%8.2g [%.2g, %.2g]", at->mse.value, at->mse.low, at->mse.high);
-      fprintf(out, "%8.0e  %-26s %4.0f%%  %s\n", a->budget[b], text, 100 * at->best_share, name);
+      int heavy = mv_offer_warnings(a, k);
+      fprintf(out, "%8.0e  %-26s %4.0f%%  %s", a->budget[b], text, 100 * at->best_share, name);
+      fprintf(out, heavy ? "  heavy tail at %d of %d points\n" : "\n", heavy, a->tables->job->points);
       print_fits(out, a, b, at->mse.value);
     }
   fprintf(out, "fitted coefficients and weights are judged on the other half of the samples; all budgets: budget.csv, "

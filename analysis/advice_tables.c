@@ -17,6 +17,17 @@ static void offer_label(const struct mv_advice *a, int offer, const char *suffix
   mv_label_columns(a->tables, a->offer[offer].entry, a->offer[offer].setting, suffix, sink);
 }
 
+int mv_offer_warnings(const struct mv_advice *a, int offer)
+{
+  const struct mv_member *m = &a->tables->member[a->offer[offer].entry];
+  const struct mv_setting *own = &m->settings.at[a->offer[offer].setting];
+  int most = m->grid[a->offer[offer].setting].tail_warnings;
+  for (int s = 0; s < m->settings.count && own->watched < 0; s++)
+    if (m->settings.at[s].first == own->first && m->settings.at[s].base == own->base && m->grid[s].tail_warnings > most)
+      most = m->grid[s].tail_warnings;
+  return most;
+}
+
 static void budget_columns(const void *self, int64_t row, const struct mv_sink *sink)
 {
   const struct mv_advice *a = self;
@@ -29,6 +40,7 @@ static void budget_columns(const void *self, int64_t row, const struct mv_sink *
   sink->whole(sink->self, "on_front", at->front);
   sink->whole(sink->self, "best", at->best);
   sink->real(sink->self, "best_share", at->best_share);
+  sink->whole(sink->self, "tail_warnings", mv_offer_warnings(a, offer));
 }
 
 static void break_even_columns(const void *self, int64_t row, const struct mv_sink *sink)

@@ -185,6 +185,7 @@ def spans(winners):
             "mse (interval) at the first": error(same[0]),
             "at the last budget": error(same[-1]),
             "best in draws": f"{100 * min(row.get('best_share', math.nan) for row in same):.0f} % or more",
+            "heavy tail at": f"{max(row.get('tail_warnings', 0) for row in same):.0f} points",
         }
 
 
@@ -198,12 +199,13 @@ def answer(tables):
     for row in rows:
         where = f"from {row['budget from']}" if words else f"up to {row['to']}"
         lead = f" (λ {row['λ']})" if row["λ"] != "–" else ""
-        words.append(f"<li>{escape(where)} inner steps: <b>{escape(row['best'])}</b>{escape(lead)}</li>")
+        tail = "" if row["heavy tail at"] == "0 points" else f", whose variance has a heavy tail at {row['heavy tail at']}"
+        words.append(f"<li>{escape(where)} inner steps: <b>{escape(row['best'])}</b>{escape(lead + tail)}</li>")
     text = (
         "<p>The setting with the least mean squared error, averaged over the eta points, for a budget of inner steps for one estimate at "
         f"one eta point (tangent steps count as steps). Errors with {escape(tables.interval_text)}; where those of two settings overlap, "
         "this run does not tell them apart. The last column says in how many of the bootstrap's draws each setting of the row is the best: at "
-        "the budget where that is least.</p>"
+        "the budget where that is least. Where the variance has a heavy tail, a few samples dominate it: do not rely on it.</p>"
     )
     return section("answer", "Which estimator at which budget", f"{text}<ul>{''.join(words)}</ul>" + table(rows))
 

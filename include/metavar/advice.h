@@ -56,5 +56,8 @@ void mv_break_even_write(FILE *, const struct mv_advice *);
 void mv_best_write(FILE *, const struct mv_advice *);
 void mv_combined_write(FILE *, const struct mv_advice *);
 void mv_advice_print(FILE *, const struct mv_advice *);
+/* Eta points at which a few samples dominate the variance of an offer; where its own norms are not watched, those of the
+ * same component with the coefficient 0 or 1, whichever are more. */
+int mv_offer_warnings(const struct mv_advice *, int offer);
 
 #endif
