@@ -19,6 +19,8 @@ static void offer_label(const struct mv_advice *a, int offer, const char *suffix
 
 int mv_offer_warnings(const struct mv_advice *a, int offer)
 {
+  if (a->offer[offer].entry < 0)
+    return 0;
   const struct mv_member *m = &a->tables->member[a->offer[offer].entry];
   const struct mv_setting *own = &m->settings.at[a->offer[offer].setting];
   int most = m->grid[a->offer[offer].setting].tail_warnings;

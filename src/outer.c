@@ -63,7 +63,8 @@ bool mv_outer_step(const struct mv_train *t, double rate, int meta, const double
   size_t bytes = (size_t)(meta + kept) * sizeof(double);
   double *next = mv_memory_take(1, bytes);
   memcpy(next, eta, (size_t)meta * sizeof *eta);
-  memcpy(next + meta, moment, (size_t)kept * sizeof *eta);
+  if (kept > 0) /* else there are no moments */
+    memcpy(next + meta, moment, (size_t)kept * sizeof *eta);
   if (t->optimizer == MV_ADAM) {
     adam(t, rate, meta, gradient, steps, next, next + meta);
   } else {
@@ -72,7 +73,8 @@ bool mv_outer_step(const struct mv_train *t, double rate, int meta, const double
   bool fine = all_finite(next, meta + kept);
   if (fine) {
     memcpy(eta, next, (size_t)meta * sizeof *eta);
-    memcpy(moment, next + meta, (size_t)kept * sizeof *eta);
+    if (kept > 0)
+      memcpy(moment, next + meta, (size_t)kept * sizeof *eta);
   }
   free(next);
   return fine;

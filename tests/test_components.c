@@ -209,7 +209,7 @@ static void tree_backprop(void **state)
   }
   free(eta);
   rig_free(&r);
-  struct mv_component rows[2][MV_COMPONENTS];
+  struct mv_component rows[3][MV_COMPONENTS]; /* of both coefficients, and of the window-weighted gradient */
   sample_components(TREE_STEPS, "{name: backprop, lifetimes_per_task: 5, replicates: 100000}", lambda, 2, false,
                     rows[0]);
   for (int k = 0; k < 2; k++) {
