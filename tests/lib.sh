@@ -16,3 +16,20 @@ check() {
     sed 's/^/#   /' "$scratch/check.log" | head -n 20
   fi
 }
+
+# For scripts that work in $scratch: what the last command said stays in the files out and err.
+# code WANTED COMMAND...: whether the exit code is that
+code() {
+  local wanted=$1 got
+  shift
+  timeout 300 "$@" >out 2>err
+  got=$?
+  cat err
+  [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; head -n 20 out; return 1; }
+}
+# says PATTERN: whether the last command did
+says() { grep -q -- "$1" out err || { head -n 20 out err; return 1; }; }
+# digest RUN: the line with the digest of its results
+digest() { "$metavar" status "$1" --digest 2>/dev/null | grep '^digest'; }
+# same A B: whether both are the same, and something
+same() { [ -n "$1" ] && [ "$1" = "$2" ] || { echo "$1"; echo "$2"; return 1; }; }

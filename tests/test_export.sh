@@ -4,16 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 cd "$scratch" || exit 1
 
-code() { # WANTED COMMAND...
-  local wanted=$1 got
-  shift
-  timeout 60 "$@" >out 2>err
-  got=$?
-  cat err
-  [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; return 1; }
-}
-says() { grep -q -- "$1" out err || { cat err; return 1; }; }
-
 cat >job.yaml <<'Y'
 name: export
 seed: 7

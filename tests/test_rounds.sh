@@ -4,18 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 cd "$scratch" || exit 1
 
-code() { # WANTED COMMAND...
-  local wanted=$1 got
-  shift
-  timeout 60 "$@" >out 2>err
-  got=$?
-  cat err
-  [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; cat out; return 1; }
-}
-says() { grep -q -- "$1" out err || { cat out err; return 1; }; }
-digest() { "$metavar" status "$1" --digest 2>/dev/null | grep '^digest'; }
-same() { [ -n "$1" ] && [ "$1" = "$2" ] || { echo "$1"; echo "$2"; return 1; }; }
-
 # es: nested, instances of 3 do not end with blocks, and too few replicates, the last block cut; fd: the same, moments;
 # steep: not finite.
 cat >job.yaml <<'Y'

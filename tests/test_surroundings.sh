@@ -13,18 +13,7 @@ eta: {points: [[0.4, -0.3], [1, 0]]}
 estimators:
   - {name: es, replicates: 777}
 Y
-code() { # WANTED COMMAND...
-  local wanted=$1 got
-  shift
-  timeout 60 "$@" >out 2>err
-  got=$?
-  cat err
-  [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; return 1; }
-}
-says() { grep -q -- "$1" err; }
 no_part() { ! find . -name '*.part' | grep .; }
-digest() { "$metavar" status "$1" --digest 2>/dev/null | grep '^digest'; }
-same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
 check "undisturbed" code 0 "$metavar" run job.yaml -o run -q
 
 # Descriptors 0 to 2 free: the files of the run must not get them.

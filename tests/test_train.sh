@@ -4,17 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 cd "$scratch" || exit 1
 
-code() { # WANTED COMMAND...
-  local wanted=$1 got
-  shift
-  timeout 300 "$@" >out 2>err
-  got=$?
-  cat err
-  [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; cat out; return 1; }
-}
-says() { grep -q -- "$1" out err || { cat out err; return 1; }; }
-digest() { "$metavar" status "$1" --digest | grep '^digest'; }
-same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
 job() { # UPDATES SEEDS STARTS MORE_OF_TRAIN MORE_ESTIMATORS
   cat <<Y
 name: curves

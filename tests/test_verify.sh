@@ -4,14 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 cd "$scratch" || exit 1
 
-code() { # WANTED COMMAND...
-  local wanted=$1 got
-  shift
-  timeout 60 "$@" >out 2>err
-  got=$?
-  cat err
-  [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; cat out; return 1; }
-}
 refused() { # CODES COMMAND...: with one of them, and soon
   local codes=$1 got
   shift
@@ -19,7 +11,6 @@ refused() { # CODES COMMAND...: with one of them, and soon
   got=$?
   [[ $codes = *$got* ]] || { cat err; echo "exit code $got: $*"; return 1; }
 }
-says() { grep -q -- "$1" out err || { cat out err; return 1; }; }
 fails_in() { # CHECK...: verify says BAD in exactly these lines
   [ "$(awk '$1 == "BAD" {print $2}' out | tr '\n' ' ')" = "$* " ] || { cat out; return 1; }
 }
@@ -40,8 +31,6 @@ Y
 }
 job 1050 777 '[0.4, -0.3], [1, 0]' >small.yaml
 job 1390 1000 '[1, 0], [2, 2], [0.4, -0.3]' '  - {name: es, label: wide, sigma: 0.5, replicates: 50}' >large.yaml
-digest() { "$metavar" status "$1" --digest | grep '^digest'; }
-same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
 
 # --- verify and replay ---
 check "run" code 0 "$metavar" run small.yaml -o run -q --set unit=200
