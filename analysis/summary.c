@@ -38,7 +38,7 @@ static json_t *methods(void)
                    "Poisson bootstrap over groups of blocks; errors of points combined in quadrature", "bias2_unbiased",
                    "plug-in less the variance of the difference of the means", "bias2_low",
                    "unbiased estimate plus percentiles of its bootstrap errors, cut at 0", "variance_low",
-                   "bootstrap on the logarithm", "eta_low", "percentile bootstrap over eta points, both ends");
+                   "bootstrap-t on the logarithm", "eta_low", "percentile bootstrap over eta points, both ends");
 }
 
 static json_t *texts(char *const *text, int count)

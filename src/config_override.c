@@ -1,9 +1,9 @@
 /* config_override.c - "--set path=value", applied to the tree before anything is checked.
  *
  * A path goes through mappings by key and through lists by index (from 0) or, in the list of estimators, by label or
- * name: estimators.es.sigma=0.2; `*` is every item. Labels may contain dots, so the longest label that fits is taken. The
- * value is read as YAML. A last key that is not there is added: whether it is a valid one is found out later, like for keys of the
- * file. Everything that comes from here carries the path as its place in messages.
+ * name: estimators.es.sigma=0.2; `*` is every item. Labels may contain dots, so the longest label that fits is taken.
+ * The value is read as YAML. A last key that is not there is added: whether it is a valid one is found out later, like
+ * for keys of the file. Everything that comes from here carries the path as its place in messages.
  */
 #include "config.h"
 #include <stdio.h>

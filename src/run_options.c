@@ -1,5 +1,6 @@
-/* run_options.c - the command line of `metavar run` and `metavar train`, read and checked before anything else happens. Options that are short
- * for settings of the job become overrides like --set, so that the run directory holds them as part of its job. */
+/* run_options.c - the command line of `metavar run` and `metavar train`, read and checked before anything else happens.
+ * Options that are short for settings of the job become overrides like --set, so that the run directory holds them as
+ * part of its job. */
 #define _GNU_SOURCE
 #include "metavar/run_options.h"
 

@@ -1,8 +1,8 @@
 /* sandbox.c - see sandbox.h.
  *
  * libhdf5 can crash or loop on a damaged file (its own reports list many such files). Commands that read data files
- * therefore work in a child, which dies with its parent: no core dump, bounded memory, and bounded processor time for every piece of reading. A crash there is a fact about
- * the file, told in one line; the parent lives on.
+ * therefore work in a child, which dies with its parent: no core dump, bounded memory, and bounded processor time for
+ * every piece of reading. A crash there is a fact about the file, told in one line; the parent lives on.
  */
 #include <errno.h>
 #include <signal.h>

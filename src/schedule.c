@@ -1,7 +1,7 @@
 /* schedule.c - from what is committed to the units that are still to do.
  *
- * The replicates of a cell are 0, 1, ..., plan->replicates[cell] - 1. Those missing form a few ranges, and a range is cut into
- * equal units, so the whole work list is a short list of runs (equal units that follow each other in one range) and
+ * The replicates of a cell are 0, 1, ..., plan->replicates[cell] - 1. Those missing form a few ranges, and a range is cut
+ * into equal units, so the whole work list is a short list of runs (equal units that follow each other in one range) and
  * never a list of units: a study of a hundred million replicates takes no more memory than one of a thousand.
  *
  * Longest units first keeps the ranks busy to the end (Graham 1969: at most 4/3 of the best makespan). Every unit is a

@@ -1,7 +1,8 @@
 /* store_manifest.c - which samples are committed: RUN/manifest.jsonl, one line for each shard.
  *
  *   {"v": 1, "shard": "000001.h5", "bytes": 8391234, "xxh3": "<XXH3-128 of the file>", "nonfinite": 0,
- *    "job": "<mv_job_id of the job that numbers the cells>", "units": [[cell, first, count], ...], "crc": "<crc32 of the line up to the comma before this key>"}
+ *    "job": "<mv_job_id of the job that numbers the cells>", "units": [[cell, first, count], ...],
+ *    "crc": "<crc32 of the line up to the comma before this key>"}
  *
  * A line is appended after the shard is durable, so the manifest is the only truth: a shard without a line, a line that
  * is torn, and a line whose shard is gone or changed count as never written. They are told and left where they are;

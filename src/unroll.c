@@ -4,8 +4,8 @@
  *   theta'_{n+1} = d_theta f theta'_n + d_eta f  of every block whose window covers step n in some lane.
  *
  * Window [s, s + T): theta'_s = d init / d eta if s = 0, and 0 if s > 0 (stop-gradient before the window; Vuorio et al.
- * 2022). Lanes have their own starts: a lane has its tangent set to zero when its window starts, and is masked out of the report
- * outside of it.
+ * 2022). Lanes have their own starts: a lane has its tangent set to zero when its window starts, and is masked out of the
+ * report outside of it.
  */
 #include <assert.h>
 

@@ -1,8 +1,8 @@
 /* test_bandit.c - on the bandit, three roads to the same gradient: reference, plain T = N with lambda = 1, and finite
  * differences; and what the members of a pair share, in closed form.
  *
- * The three roads must agree within combined standard errors; the same test, with the same samples, must reject the naive estimate
- * (lambda = 0) at 10 sigma, or it would have no power. N = 30 and cutoff 4 of the short study of Vuorio et al. 2022 at
+ * The three roads must agree within combined standard errors; the same test, with the same samples, must reject the naive
+ * estimate (lambda = 0) at 10 sigma, or it would have no power. N = 30 and cutoff 4 of the short study of Vuorio et al. 2022 at
  * eta = (0, 0), where the naive bias is large. fd runs with Gumbel coupling and eps 0.2, whose O(eps^2) bias is far
  * below its standard error.
  */

@@ -158,7 +158,8 @@ static void dice_bias(void **state)
   }
 }
 
-/* The credit that truncation loses: T < N is biased even against its own window-weighted objective. Known values; test_backprop.c derives each sample. */
+/* The credit that truncation loses: T < N is biased even against its own window-weighted objective. Known values;
+ * test_backprop.c derives each sample. */
 static void truncation_bias(void **state)
 {
   (void)state;

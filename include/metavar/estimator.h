@@ -82,8 +82,8 @@ struct mv_estimator {
    * becomes {N}). */
   void (*complete)(void *settings, const struct mv_problem *, struct mv_complaints *);
   /* Fills out[MV_OUTPUTS_MAX] and returns their number. Order: gradients, components and targets, then the objective,
-   * then notes and records. An estimator of the objective gives nothing else. The last axis of gradients, components and targets has length M and may be left to the framework (rank
-   * excludes it). */
+   * then notes and records. An estimator of the objective gives nothing else. The last axis of gradients, components and
+   * targets has length M and may be left to the framework (rank excludes it). */
   int (*outputs)(const void *settings, const struct mv_problem *, struct mv_output *out);
   /* What a run of each single setting alone would cost, averaged over window starts, per replicate: primal[] and
    * tangent[] in inner steps, over the leading axes (without gamma-like free axes) of output 0; returns the number of

@@ -42,8 +42,8 @@ struct mv_farm {
 };
 
 /* Every rank calls this with the same struct (workers use compute, unit_size and orphan only). Each rank holds one unit
- * at work and the next one waiting. Returns when all work is done or given up; true if next() and more() ran dry and all results
- * arrived. With ranks that are silent then, comm goes on as after mv_comm_lose. */
+ * at work and the next one waiting. Returns when all work is done or given up; true if next() and more() ran dry and all
+ * results arrived. With ranks that are silent then, comm goes on as after mv_comm_lose. */
 bool mv_farm_run(struct mv_comm *, const struct mv_farm *);
 
 #endif

@@ -79,8 +79,8 @@ static void print_line(const struct mv_progress *p, const struct mv_holder *hold
   fflush(stdout);
 }
 
-/* Draws a line now and then until the run is finished or nobody works on it. The lock is asked before the files, so that the last line
- * tells all. Exit code: 75 if there is more to do. */
+/* Draws a line now and then until the run is finished or nobody works on it. The lock is asked before the files, so that
+ * the last line tells all. Exit code: 75 if there is more to do. */
 static int watch(const char *directory, double interval)
 {
   struct timespec pause = {(time_t)interval, (long)((interval - floor(interval)) * 1e9)};

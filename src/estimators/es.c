@@ -1,10 +1,10 @@
 /* es.c - evolution strategies with antithetic pairs (Salimans et al. 2017).
  *
  *   g = mean over pairs of (F(eta + sigma z) - F(eta - sigma z)) / (2 sigma) z,   z ~ N(0, I_M)
- * F is the mean of R_n over the window. Unbiased for the gradient of the smoothed objective J_sigma(eta) = E J(eta + sigma z). The whole lifetime is
- * simulated up to the window's end, only the window's rewards count; all truncation lengths come from the same pair.
- * What the two members share is a setting: by default the task instance alone (Vuorio et al. 2022: own samples and own
- * window starts).
+ * F is the mean of R_n over the window. Unbiased for the gradient of the smoothed objective
+ * J_sigma(eta) = E J(eta + sigma z). The lifetime is simulated up to the window's end, only the window's rewards count; all
+ * truncation lengths come from the same pair. What the two members share is a setting: by default the task instance alone
+ * (Vuorio et al. 2022: own samples and own window starts).
  */
 #include "metavar/window.h"
 
