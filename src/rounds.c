@@ -22,7 +22,8 @@
  *
  * What cannot be told never stops a cell before its last replicate: fewer than 20 groups, whose scatter says little; a
  * sample that is not finite, which leaves no mean; a mean of zero, whose relative error stays near 1; an entry without
- * gradients (the objective alone). An error of exactly 0 is small enough. Heavy tails are what no rule sees: before the first large sample the error looks small.
+ * gradients (the objective alone). An error of exactly 0 is small enough. Heavy tails are what no rule sees: before the
+ * first large sample the error looks small.
  */
 #include "metavar/rounds.h"
 
