@@ -100,3 +100,5 @@ check "fewer updates" code 78 "$metavar" train small.yaml -o small -q
 check "names them" says 'updates: 20 (fewer than there are)'
 check "another learning rate" code 78 "$metavar" train large.yaml -o small -q --set train.learning_rate=0.1
 check "more replicates" code 78 "$metavar" train large.yaml -o small -q --set estimators.fd.replicates=41
+batch() { "$metavar" sbatch small.yaml -o small -n 2 -t 10 >out && bash -n out && grep -qx 'METAVAR_VERB=train' out; }
+check "its batch script trains" batch

@@ -37,6 +37,7 @@ extern char **environ;
 
 struct script {
   const char *job, *run; /* as given */
+  bool trains;           /* for metavar train */
   const char *const *overrides;
   int override_count;
   char options[OPTIONS][OPTION_MAX]; /* of sbatch */
@@ -182,7 +183,7 @@ static void print_script(FILE *out, const struct script *s)
   }
   fputs("\n# Made by metavar sbatch; submit it again whenever the run should go on.\nset -u\nMETAVAR=", out);
   print_path(out, "/proc/self/exe");
-  fputs("\nset -- ", out);
+  fprintf(out, "\nMETAVAR_VERB=%s\nset -- ", s->trains ? "train" : "run");
   print_path(out, s->job);
   putc(' ', out);
   print_path(out, s->run);
@@ -252,6 +253,7 @@ static int run(const struct mv_args *args)
   if (!job) {
     return MV_EXIT_JOB;
   }
+  script.trains = job->train.updates > 0;
   bool fine = read_options(&script, args, job->name);
   mv_job_free(job);
   if (!fine) {
