@@ -70,7 +70,8 @@ void mv_anatomy_print(FILE *out, const struct mv_anatomy *a)
       }
       mv_setting_name(a->tables, e, s, "", name, sizeof name);
       mv_anatomy_best(a, e, s, row, best);
-      fprintf(out, "%s:", name);
+      const struct mv_output *output = &m->layout->output[m->settings.at[s].output];
+      fprintf(out, output->role == MV_TARGET ? "%s (%s):" : "%s:", name, output->name);
       print_shares(out, mv_member_entry(m), row);
       print_design(out, a, m, s, row, best);
       fprintf(out, "\n");
