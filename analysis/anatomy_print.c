@@ -15,17 +15,20 @@ static double mean_variance(const struct mv_component *row, double tasks, double
          tasks;
 }
 
+/* A whole number, and never -0. */
+static double percent(double share) { return round(100 * share) + 0.0; }
+
 static void print_shares(FILE *out, const struct mv_entry *e, const struct mv_component *row)
 {
   const double total = row[MV_LEVELS].variance.value;
   fprintf(out, "  variance %.3g (%.1g)", total, row[MV_LEVELS].variance.se);
   for (int level = 0; level < MV_LEVELS; level++)
     if (mv_component_name(e, level))
-      fprintf(out, "  %s %.0f%% [%.0f, %.0f]", mv_component_name(e, level), 100 * row[level].share,
-              100 * row[level].variance.low / total, 100 * row[level].variance.high / total);
+      fprintf(out, "  %s %.0f%% [%.0f, %.0f]", mv_component_name(e, level), percent(row[level].share),
+              percent(row[level].variance.low / total), percent(row[level].variance.high / total));
 }
 
-/* What the steps of the run buy at a point. */
+/* What the steps of the run buy at a point; nothing of a target, which has no cost of its own. */
 static void print_design(FILE *out, const struct mv_anatomy *a, const struct mv_member *m, int s,
                          const struct mv_component *row, const double best[2])
 {
@@ -36,6 +39,8 @@ static void print_design(FILE *out, const struct mv_anatomy *a, const struct mv_
   for (int p = 0; p < points; p++)
     tasks += (double)mv_member_replicates(m, p) / each / points;
   const double steps = tasks * (a->task_cost + each * cost);
+  if (!isfinite(steps))
+    return;
   const double better = floor(steps / (a->task_cost + best[0] * best[1] * cost));
   fprintf(out, "\n    %.2g steps: standard error %.2g as run", steps,
           sqrt(mean_variance(row, tasks, (double)e->lifetimes_per_task, (double)e->perturbations_per_lifetime)));
@@ -69,7 +74,8 @@ void mv_anatomy_print(FILE *out, const struct mv_anatomy *a)
       }
       mv_setting_name(a->tables, e, s, "", name, sizeof name);
       mv_anatomy_best(a, e, s, row, best);
-      fprintf(out, "%s:", name);
+      const struct mv_output *output = &m->layout->output[m->settings.at[s].output];
+      fprintf(out, output->role == MV_TARGET ? "%s (%s):" : "%s:", name, output->name);
       print_shares(out, mv_member_entry(m), row);
       print_design(out, a, m, s, row, best);
       fprintf(out, "\n");

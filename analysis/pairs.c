@@ -142,6 +142,11 @@ static int pair_wanted(struct mv_advice *a, const char *wanted)
   free(first);
   if (found)
     return MV_EXIT_OK;
+  if (a->offers == 0) {
+    fprintf(stderr, "metavar: --pair '%s': nothing to compare, since no setting has a bias; give a --reference\n",
+            wanted);
+    return MV_EXIT_USAGE;
+  }
   fprintf(
       stderr,
       "metavar: --pair '%s': no two settings fit; write 'LABEL:axis=value,lambda=value vs LABEL', with the names of "

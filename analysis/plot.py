@@ -45,13 +45,14 @@ def main():
         if name not in pictures:
             complain(f"there is no picture '{name}'; there are {', '.join(pictures)}")
             return EXIT_USAGE
-    tables = shared.Tables(options.tables or os.path.join(options.run, "analysis"))
-    if options.surface:
-        tables.surface = shared.Tables(os.path.join(options.surface, "analysis"))
-    folder = options.output or tables.folder
-    if not os.path.isdir(tables.folder):
-        complain(f"cannot read {tables.folder}; run `metavar analyze` on the run first")
+    try:
+        tables = shared.tables_of(shared.run_folder(options.run), options.tables)
+        if options.surface:
+            tables.surface = shared.surface_of(options.surface)
+    except shared.LeftOut as reason:
+        complain(reason)
         return EXIT_DATA
+    folder = options.output or tables.folder
     wanted = {name: picture for name, picture in pictures.items() if name in (options.only or about(tables))}
     missing = 0
     for name, picture in wanted.items():

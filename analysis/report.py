@@ -169,7 +169,7 @@ def reach(values):
 
 
 def error(row):
-    return f"{shown(row['mse'])} ({shown(row['mse_low'])}, {shown(row['mse_high'])})"
+    return f"{row['mse']:.3g} ({row['mse_low']:.3g}, {row['mse_high']:.3g})"
 
 
 def spans(winners):
@@ -303,13 +303,16 @@ def main():
     parser.add_argument("--tables")
     parser.add_argument("--output")
     options = parser.parse_args()
-    tables = shared.Tables(options.tables or os.path.join(options.run, "analysis"))
-    path = options.output or os.path.join(tables.folder, "report.html")
+    run, path = shared.run_folder(options.run), options.output
     try:
-        content = page(options.run, tables)
+        tables = shared.tables_of(run, options.tables)
+        if tables.has("curves"):
+            raise shared.LeftOut(f"{run}: a training has no report; metavar plot draws its curves and paths")
+        path = path or os.path.join(tables.folder, "report.html")
+        content = page(run, tables)
         shared.write(path, content.encode("utf-8", "replace"))
     except shared.LeftOut as reason:
-        print(f"metavar: {tables.folder}: {reason}", file=sys.stderr)
+        print(f"metavar: {reason}", file=sys.stderr)
         return EXIT_DATA
     except OSError as error:
         print(f"metavar: cannot write {path}: {error.strerror}", file=sys.stderr)

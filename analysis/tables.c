@@ -97,9 +97,9 @@ static void warn_tails(struct mv_tables *t)
       heavy += !m->settings.at[s].hidden && m->grid[s].tail_warnings > 0;
     if (heavy)
       mv_warn(t,
-              "entry '%s': a few samples dominate the variance of %d settings (tail_warning in cells.csv); it and its "
+              "entry '%s': a few samples dominate the variance of %d setting%s (tail_warning in cells.csv); it and its "
               "error are rough, and more samples may not help",
-              t->job->entries[e].label, heavy);
+              t->job->entries[e].label, heavy, heavy > 1 ? "s" : "");
   }
 }
 

@@ -68,6 +68,42 @@ check "is one" test "$(ls "$scratch/three" | tr '\n' ' ')" = "tails.csv tails.pd
 check "no such picture" code 2 "no picture 'nonsense'; there are frontier" "$metavar" plot "$run" --only nonsense
 check "no tables" code 65 "run .metavar analyze. on the run first" "$metavar" plot "$scratch"
 
+for verb in plot report; do
+  check "$verb of no run" code 65 "there is no such run directory" "$metavar" $verb "$scratch/nowhere"
+done
+check "results.h5 names its run" code 0 "" "$metavar" plot "$run/results.h5" --only tails -o "$scratch/three"
+check "no such surface" code 65 "there is no such run directory" "$metavar" plot "$run" --surface "$scratch/nowhere"
+check "no surface" code 65 "has no return surface" "$metavar" plot "$run" --surface "$run"
+
+# Whatever the number of windows, the budget picture has the best of every entry.
+every_entry() {
+  PYTHONPATH="$top/analysis" $py - <<'PY'
+from pictures.mse_budget import MOST, choose
+found = {f"a{k}": [{"entry": "a", "budget": 1, "mse": 1 + k}] for k in range(30)}
+found |= {f"b{k}": [{"entry": "b", "budget": 1, "mse": 99 + k}] for k in range(3)}
+chosen = choose(found)
+assert len(chosen) == MOST and "b0" in chosen and "b1" not in chosen and "a0" in chosen, chosen
+PY
+}
+check "no entry is missing from the budget picture" every_entry
+
+# The field is drawn against the reference that biases are against, also where this run has one of the same name.
+sed '/name: backprop/d; /name: es/d; s/^seed: 3/seed: 4/' "$scratch/job.yaml" >"$scratch/other.yaml"
+check "another reference" "$metavar" run "$scratch/other.yaml" -o "$scratch/other" -q
+check "tables against it" "$metavar" analyze "$run" --bootstrap 200 --reference "$scratch/other" -o "$scratch/against"
+check "its field" code 0 "" "$metavar" plot "$run" --tables "$scratch/against" --only gradient_field
+other_reference() {
+  $py - "$scratch/against" <<'PY'
+import csv, sys
+rows = {name: list(csv.DictReader(open(f"{sys.argv[1]}/{name}.csv"))) for name in ("cells", "gradient_field")}
+biased = next(row for row in rows["cells"] if row["role"] == "gradient" and row["bias_0"] != "nan")
+truth = float(biased["mean_0"]) - float(biased["bias_0"])
+drawn = next(row for row in rows["gradient_field"] if row["setting"] == "reference" and row["point"] == biased["point"])
+assert abs(float(drawn["mean_0"]) - truth) < 1e-15, (drawn, truth)
+PY
+}
+check "is against it" other_reference
+
 mkdir "$scratch/few"
 cp "$tables/grid.csv" "$tables/summary.json" "$scratch/few"
 check "few tables" code 65 "left out tails: cells.csv is missing" "$metavar" plot "$run" --tables "$scratch/few" --only frontier --only tails
@@ -157,6 +193,7 @@ for link in page.links:
 PY
 }
 check "nothing of it is run or loaded; all of it is there" harmless
-check "no report without tables" code 65 "grid.csv is missing; run .metavar analyze. first" "$metavar" report "$scratch" -o "$scratch/none.html"
+check "no report without tables" code 65 "run .metavar analyze. on the run first" "$metavar" report "$scratch" -o "$scratch/none.html"
+check "no report without grid.csv" code 65 "grid.csv is missing; run .metavar analyze. first" "$metavar" report "$run" --tables "$scratch/one"
 
 check "the notebook" $py "$top/tests/check_notebook.py" "$run"

@@ -60,6 +60,7 @@ check "counts updates" says 'updates  *252 of 252'
 check "plan" code 0 "$metavar" plan small.yaml
 check "counts curves" says 'fd  *samples  *4  *84 '
 check "analyze" code 0 "$metavar" analyze adam
+check "no report of a training" code 65 "$metavar" report adam
 check "pictures" code 0 "$metavar" plot adam
 check "curves and paths" says 'eta_paths.csv'
 checked() { # curves.csv against the file itself

@@ -92,8 +92,8 @@ def draw(tables):
     if shades is not None:
         bar = figure.colorbar(shades, ax=axes, shrink=0.8, aspect=30, pad=0.01)
         bar.set_label("objective")
-        bar.locator = MaxNLocator(6)
-        bar.update_ticks()
+        low, high = shades.levels[0], shades.levels[-1]
+        bar.set_ticks([tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high])
         bar.outline.set_linewidth(0)
     below(
         figure,

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
-from .shared import BLUE, DOUBLE, SINGLE, Drawn, LeftOut, below, discount, finite, is_dice, label, length, plt, setting
+from .shared import BLUE, DOUBLE, SINGLE, Drawn, LeftOut, axes_of, below, discount, finite, is_dice, label, length, plt, setting
 
 ORDER = 6
 TITLE = "Mean gradient field"
@@ -110,20 +110,31 @@ def draw_panels(tables, chosen, reference, meta):
     return figure, caption
 
 
+def reference_of(tables, found, meta):
+    """The reference at each point. That of another run has no rows here: it is a mean less its bias."""
+    options = tables.summary.get("options", {})
+    own = next((f for f in found.values() if f[0]["entry"] == options.get("reference")), [])
+    if own and not options.get("reference_job"):
+        return own
+    rows = next((f for f in found.values() if finite(f[0].get("bias_0"))), [])
+    words = {"entry": "reference"} | {name: math.nan for name in (*axes_of(rows[0]), "lambda")} if rows else {}
+    truth = [{f"mean_{k}": row[f"mean_{k}"] - row[f"bias_{k}"] for k in range(meta)} for row in rows]
+    return [{**row, **words, **mean, **{f"mean_se_{k}": math.nan for k in range(meta)}} for row, mean in zip(rows, truth)]
+
+
 def draw(tables):
     rows = tables.rows("cells", "role", "mean_0", "mean_se_0", "eta_0")
     meta = sum(1 for name in (rows[0] if rows else ()) if name.startswith("eta_"))
     if meta > 2:
         raise LeftOut(f"drawn for one or two meta-parameters, and there are {meta}")
-    name = tables.summary.get("options", {}).get("reference")
     found = {}
     for row in rows:
         if row["role"] == "gradient" and finite(row["mean_0"]):
             found.setdefault(setting(row), []).append(row)
-    reference = next((f for f in found.values() if f[0]["entry"] == name), None)
+    reference = reference_of(tables, found, meta)
     if not reference:
         raise LeftOut("the run has no reference to compare with")
-    keys = choose({key: f for key, f in found.items() if f[0]["entry"] != name})
+    keys = choose({key: f for key, f in found.items() if f is not reference})
     if not keys:
         raise LeftOut("there is nothing but the reference")
     figure, caption = draw_panels(tables, [found[key] for key in keys], reference, meta)

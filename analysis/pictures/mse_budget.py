@@ -17,7 +17,7 @@ ORDER = 5
 TITLE = "Mean squared error against budget"
 COLOURS = [BLUE, ORANGE, GREEN, RED, SKY, PINK, BLACK]
 LINES = ["-", (0, (4, 1.5)), (0, (1, 1))]
-MOST = 14  # families; those with the smallest error somewhere come first
+MOST = 14  # families; the best of each entry, then those with the smallest error somewhere come first
 
 
 def family(row, suffix=""):
@@ -41,7 +41,9 @@ def choose(found):
         for row in curve:
             least[row["budget"]] = min(least.get(row["budget"], math.inf), row["mse"])
     nearest = {name: min((row["mse"] / least[row["budget"]], row["budget"]) for row in curve) for name, curve in found.items()}
-    chosen = sorted(found, key=lambda name: nearest[name])[:MOST]
+    ranked, seen = sorted(found, key=lambda name: nearest[name]), set()
+    again = {name: (entry := found[name][0]["entry"]) in seen or seen.add(entry) for name in ranked}  # not its entry's best
+    chosen = sorted(ranked, key=lambda name: bool(again[name]))[:MOST]
     return sorted(chosen, key=lambda name: nearest[name][1])
 
 
@@ -177,11 +179,13 @@ def draw(tables):
     for row, mse in points:
         words = {"kind": "break-even", "family": family(row, "_b"), "setting": label(row, "_b"), "best": 0, "budget": row["budget"], "mse": mse}
         drawn.append(words | {column: row.get(column, value) for column, value in empty.items()})
+    left = [name for name in found if name not in styles]
     return Drawn(
         figure,
         drawn,
         "Mean squared error of the estimate that a budget buys, averaged over the eta points: squared bias plus variance over the number "
         "of samples. A line is the best coefficient and meta-discount at each budget. Thick: the best of all, with "
         f"{tables.interval_text} (shaded); its coefficient and meta-discount are below. Circles: break-even budgets where the best passes "
-        "to another estimator or window, with intervals; those that reach the edge of the picture go on beyond it.",
+        "to another estimator or window, with intervals; those that reach the edge of the picture go on beyond it."
+        + (f" Not drawn: {', '.join(left)}." if left else ""),
     )

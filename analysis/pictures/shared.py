@@ -83,6 +83,29 @@ class Tables:
         return rows
 
 
+def run_folder(run):
+    """The folder of a run that is named by itself or by its results.h5."""
+    return os.path.dirname(run) or "." if os.path.isfile(run) and os.path.basename(run) == "results.h5" else run
+
+
+def tables_of(run, folder=None):
+    """The tables of a run; LeftOut says what to do about it when there are none."""
+    if not folder and not os.path.isdir(run):
+        raise LeftOut(f"{run}: there is no such run directory")
+    folder = folder or os.path.join(run, "analysis")
+    if not os.path.isdir(folder):
+        raise LeftOut(f"cannot read {folder}; run `metavar analyze` on the run first")
+    return Tables(folder)
+
+
+def surface_of(run):
+    """The tables of a run that has measured a return surface."""
+    tables = tables_of(run_folder(run))
+    if not tables.has("objective"):
+        raise LeftOut(f"{run} has no return surface: analyze a run that has an entry of the estimator `objective`")
+    return tables
+
+
 def read_object(path):
     """The JSON object in a file; empty if there is none."""
     try:

@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from .shared import BLACK, DOUBLE, bars, below, discount, finite, label, length, plt, setting, unit
 
 WIDTH = 0.8
+FEWEST = 8  # bars that a panel has room for, so that a single one is no wall
 MOST_PANELS = 6
 Part = namedtuple("Part", "name value low high")
 Bar = namedtuple("Bar", "setting group text parts total row")  # parts: {name: Part}; total: Part or None
@@ -142,17 +143,18 @@ def draw_bars(axes, chosen, colours, scale):
 def name_bars(axes, what, chosen):
     """Ticks: what tells the bars of a group apart, and under it what tells the groups."""
     places, groups = positions(chosen)
-    axes.set_xlim(places[0] - 1, places[-1] + 1)
+    middle, half = (places[0] + places[-1]) / 2, max((places[-1] - places[0]) / 2 + 1, FEWEST / 2)
+    axes.set_xlim(middle - half, middle + half)
     axes.set_xticks(places, [bar.text for bar in chosen], fontsize=6)
     axes.tick_params("x", length=0, pad=2)
     axes.grid(axis="y")
     axes.annotate(what, (1, 0), (2, -2), xycoords="axes fraction", textcoords="offset points", va="top", fontsize=7)
-    points = 72 * (DOUBLE - 0.7) / (places[-1] - places[0] + 2)  # of one bar
+    points = 72 * (DOUBLE - 0.7) / (2 * half)  # of one bar
     end, down = -math.inf, 0
     for name, x in groups.items():
-        half = 1.9 * len(name) + 3
-        down = 1 - down if points * x - half < end else 0  # names that would touch go on two lines
-        end = points * x + half
+        side = 1.9 * len(name) + 3
+        down = 1 - down if points * x - side < end else 0  # names that would touch go on two lines
+        end = points * x + side
         axes.annotate(
             name, (x, 0), (0, -11 - 8 * down), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center", va="top",
             fontsize=7,

@@ -5,6 +5,7 @@ from .stacks import Part, collect, draw_bars, draw_total, legend, name_bars, pan
 
 ORDER = 4
 TITLE = "Anatomy of variance"
+LOG_FROM = 10  # largest variance over smallest
 COLOURS = {
     "task": BLUE, "lifetime": ORANGE, "perturbation": GREEN, "task+lifetime": SKY, "lifetime+perturbation": YELLOW,
 }  # fmt: skip
@@ -39,7 +40,12 @@ def draw(tables):
         shares.set(ylabel="share of variance", yticks=[0, 0.5, 1])
         for x, bar in zip(positions(chosen)[0], chosen):
             draw_total(size, x, bar.total, 1)
-        size.set(yscale="log", xlim=shares.get_xlim(), ylabel="variance")
+        size.set(xlim=shares.get_xlim(), ylabel="variance")
+        values = [bar.total.value for bar in chosen]
+        if max(values) > LOG_FROM * min(values):
+            size.set_yscale("log")
+        else:
+            size.set_ylim(bottom=0)
         size.set_xticks([])
         size.spines["bottom"].set_visible(False)
         size.grid(axis="y")

@@ -274,9 +274,10 @@ const struct mv_command mv_command_analyze = {
         "with its error and interval; the distance from every objective that an estimator may be held against; the "
         "sources of bias; paired differences. Components are combined with every coefficient in the list. Prints the "
         "averages, where variance comes from in nested designs, and which estimator is best at which budget; writes "
-        "all numbers to tables (cells.csv, grid.csv and others) whose columns analysis/README.md explains, and to "
-        "summary.json. Of a run of metavar train it writes learning curves, paths of eta and where they end: "
-        "curves.csv, paths.csv, ends.csv.",
+        "all numbers to cells.csv, grid.csv, board.csv, sources.csv, differences.csv, components.csv, budget.csv, "
+        "breakeven.csv, best.csv, combined.csv and summary.json, whose columns analysis/README.md explains. Of entries "
+        "of the estimator objective it writes the return surface, objective.csv. Of a run of metavar train it writes "
+        "learning curves, paths of eta and where they end: curves.csv, paths.csv, ends.csv.",
     .options = options,
     .run = run_analyze,
     .reads = true,
