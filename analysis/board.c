@@ -20,9 +20,10 @@ struct comparison {
   bool own;
 };
 
-/* All smoothings that some reference offers, each once. */
-static int smoothings(const struct mv_tables *t, double *out, int room)
+/* All smoothings that some setting is unbiased for, each once; malloc'ed. */
+static double *smoothings(const struct mv_tables *t, int *number)
 {
+  double *out = NULL;
   int count = 0;
   for (int e = 0; e < t->members; e++)
     for (int s = 0; s < t->member[e].settings.count; s++) {
@@ -30,10 +31,13 @@ static int smoothings(const struct mv_tables *t, double *out, int room)
       bool known = aim.smoothing == 0;
       for (int k = 0; k < count; k++)
         known = known || out[k] == aim.smoothing;
-      if (!known && count < room)
+      if (!known) {
+        out = mv_memory_grow(out, (size_t)count + 1, sizeof *out);
         out[count++] = aim.smoothing;
+      }
     }
-  return count;
+  *number = count;
+  return out;
 }
 
 struct list {
@@ -109,14 +113,15 @@ static void columns(const struct mv_tables *t, const struct mv_table *table, int
 
 void mv_board_plan(const struct mv_tables *t, struct mv_table *table)
 {
-  double sigma[16];
-  int sigmas = smoothings(t, sigma, 16);
+  int sigmas;
+  double *sigma = smoothings(t, &sigmas);
   struct list list = {.at = mv_memory_take(1, sizeof *list.at)};
   *list.at = (struct comparison){-1, -1, "", {-1, -1}, false};
   for (int e = 0; e < t->entries; e++)
     for (int s = 0; s < t->member[e].settings.count; s++)
       if (!t->member[e].settings.at[s].hidden)
         add_setting(t, &list, e, s, sigma, sigmas);
+  free(sigma);
   *table = (struct mv_table){.file = "board.csv",
                              .rows = list.count,
                              .pieces = list.count,
