@@ -23,11 +23,11 @@
 #include "metavar/schedule.h"
 #include "metavar/store.h"
 
-static const char job_text[] = "name: fuzz\nseed: 3\nlifetime_length: 4\ntask: {name: tree_bandit}\nblock: 2\n"
-                               "stop: {relative_error: 0.25, first_round: 60}\n"
+static const char job_text[] = "name: fuzz\nseed: 3\nlifetime_length: 4\ntask: {name: tree_bandit}\nblock: 1\n"
+                               "stop: {relative_error: 0.5, first_round: 24}\n"
                                "eta: {points: [[0.4, -0.3], [1, 0]]}\nestimators:\n"
-                               "  - {name: backprop, truncation: [2, 4], replicates: 150, store: moments}\n"
-                               "  - {name: reference, replicates: 130}\n";
+                               "  - {name: backprop, truncation: [4], replicates: 48, store: moments}\n"
+                               "  - {name: reference, replicates: 40}\n";
 
 enum { FILES = 8, RESULTS = 7, OWN_FAULT = 99 };
 static const char *const names[FILES] = {"job.yaml",          "resolved.yaml",    "manifest.jsonl", "checksums.xxh128",

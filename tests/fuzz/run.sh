@@ -14,7 +14,7 @@ for target in tests/fuzz/fuzz_${2:-*}.c; do
   mkdir -p "$corpus"
   [ "$name" = fuzz_job ] && cp jobs/*.yaml tests/*.yaml "$corpus"/
   # its messages go nowhere (-close_fd_mask): they say what is wrong with every input
-  FUZZ_SEEDS=$corpus "$build/$name" -max_total_time="$seconds" -max_len=100000 -timeout=60 -rss_limit_mb=4096 -malloc_limit_mb=100000 \
+  FUZZ_SEEDS=$corpus "$build/$name" -max_total_time="$seconds" -max_len=200000 -timeout=60 -rss_limit_mb=4096 -malloc_limit_mb=100000 \
     -close_fd_mask=3 -print_final_stats=1 -artifact_prefix=$build/ "$corpus"
 done
 echo "no finding in $seconds s for each target"
