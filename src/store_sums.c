@@ -48,10 +48,11 @@ bool mv_sums_write(int run, const struct mv_sums *sums)
 
 void mv_sums_add(struct mv_sums *sums, const char *name, const char *hex)
 {
+  struct mv_sum added; /* name and hex may be of another line */
+  snprintf(added.name, sizeof added.name, "%s", name);
+  snprintf(added.hex, sizeof added.hex, "%s", hex);
   sums->at = mv_memory_grow(sums->at, (size_t)sums->count + 1, sizeof *sums->at);
-  struct mv_sum *added = &sums->at[sums->count++];
-  snprintf(added->name, sizeof added->name, "%s", name);
-  snprintf(added->hex, sizeof added->hex, "%s", hex);
+  sums->at[sums->count++] = added;
 }
 
 void mv_sums_add_text(struct mv_sums *sums, const char *name, const char *text)
