@@ -1,6 +1,7 @@
 #!/bin/bash
 # test_clock.sh - the wall clock jumps by a hundred days while a run with a time limit is under way: nothing comes of it.
 . "$(dirname "$0")/lib.sh"
+metavar=$top/build/metavar # not one with sanitizers, which want to be loaded first as libfaketime does
 fake=$(find /usr/lib -name libfaketime.so.1 | head -n 1)
 job=(run "$top/tests/digest.yaml" --set unit=4000 --set estimators.reference.replicates=1e6 --set block=4000 --quiet)
 "$metavar" "${job[@]}" -o "$scratch/plain" >/dev/null
