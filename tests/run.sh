@@ -57,7 +57,7 @@ build sanitizers BUILD=build-san OPT=-O1 "SAN=$sanitize"
 export ASAN_OPTIONS=fast_unwind_on_malloc=0 LSAN_OPTIONS=suppressions=$PWD/tests/memory/lsan.supp:print_suppressions=0
 
 if [ "${1:-}" = sanitized ]; then
-  export METAVAR=$PWD/build-san/metavar
+  export METAVAR=$PWD/build-san/metavar TORTURE_MINUTES=10 # everything is slower
   unit build-san .
 else
   unit build .
