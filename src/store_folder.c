@@ -181,8 +181,8 @@ static bool resolved_is_damaged(int run)
   return damaged;
 }
 
-/* Whether the run is of this job, for all that is known without resolved.yaml: a line of the manifest, damaged or not, or
- * the checksum of that file says so. */
+/* Whether the run is of this job, for all that is known without resolved.yaml: the last line of the manifest, damaged or
+ * not, or the checksum of that file says so. Earlier lines may be of a job that the run has outgrown. */
 static bool run_is_of(int run, const struct mv_job *job)
 {
   char id[33], key[64], hex[33], *text = mv_file_read(run, "manifest.jsonl", NULL);
@@ -191,7 +191,10 @@ static bool run_is_of(int run, const struct mv_job *job)
   mv_job_id(job, id);
   snprintf(key, sizeof key, "\"job\":\"%s\"", id);
   mv_bytes_digest(canonical, strlen(canonical), hex);
-  bool found = text && strstr(text, key);
+  char *line = text, *last = NULL;
+  while (line && (line = strstr(line, "\"job\":\"")))
+    last = line++;
+  bool found = last && strncmp(last, key, strlen(key)) == 0;
   for (int k = 0; k < sums.count; k++)
     found = found || (strcmp(sums.at[k].name, "resolved.yaml") == 0 && strcmp(sums.at[k].hex, hex) == 0);
   mv_sums_free(&sums);

@@ -163,6 +163,10 @@ check "what was done was kept" cmp first/shards/000001.h5 run/shards/000001.h5
 new=$(tail -n 1 run/manifest.jsonl | grep -o '\[[0-9,]*\]' | awk -F'[],[]' '{n += $4} END {print n}')
 check "and not done again" same "$new" $((3 * 50 + 1390 + 1000 + 2 * (1390 - 1000) + 2 * (1000 - 777)))
 check "the results of before have another name" cmp first/results.h5 run/results-001.h5
+rm -rf bad && cp -r run bad && sed -i 's/replicates: 1000/replicates: 100/' bad/resolved.yaml
+check "back to the smaller job, resolved.yaml damaged: refused" code 65 "$metavar" run small.yaml -o bad -q --set unit=200
+check "the larger one mends it" code 0 "$metavar" run large.yaml -o bad -q
+check "to the same bits" same "$(digest bad)" "$(digest run)"
 check "back to the smaller job: refused" code 78 "$metavar" run small.yaml -o run -q
 check "says what is missing" says 'there: eta point \[2, 2\]'
 check "fewer replicates: refused" code 78 "$metavar" run large.yaml -o run -q --set estimators.wide.replicates=49
