@@ -81,6 +81,18 @@ struct mv_columns {
   struct mv_report *report; /* [count] out: tangents of this step's report */
 };
 
+/* A block of adjoint columns, all with one hessian mode. Column c is the derivative of
+ *   phi_c = theta_bar[c] . theta_{n+1} + weight[c] . report_n      (the fields of a report: R_n, ell_n, surrogate, V_n)
+ * step_vjp turns theta_bar from d phi / d theta_{n+1} into d phi / d theta_n and adds d phi / d eta to eta_bar; init_vjp
+ * adds theta_bar . d theta_0 / d eta to eta_bar. */
+struct mv_adjoints {
+  int count;
+  enum mv_hessian hessian;
+  num *theta_bar;                 /* [count][state] */
+  num *eta_bar;                   /* [count][meta] */
+  const struct mv_report *weight; /* [count] */
+};
+
 struct mv_task {
   const char *name; /* the file's name */
   const char *doc;  /* the mathematics and the source, one paragraph */
@@ -105,6 +117,11 @@ struct mv_task {
    * so that they share what depends on the primal alone. */
   void (*init_jvp)(const struct mv_life *, struct mv_columns *);
   void (*step_jvp)(const struct mv_life *, int64_t n, const num *theta, const num *tape, struct mv_columns *blocks,
+                   int block_count);
+
+  /* The transposes of the two, for the walk backwards; NULL: not offered. The tape is that of the same step. */
+  void (*init_vjp)(const struct mv_life *, struct mv_adjoints *);
+  void (*step_vjp)(const struct mv_life *, int64_t n, const num *theta, const num *tape, struct mv_adjoints *blocks,
                    int block_count);
 };
 
