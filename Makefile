@@ -159,7 +159,18 @@ bench-floor: $(BENCH_KERNELS:%=$(BUILD)/bench/floor_%)
 # 10^7 samples analysed.
 bench-analyze: all
 	@tests/bench/analyze.sh
-.PHONY: bench-floor bench-analyze
+# The long study against the same in JAX, on all cores; some eight minutes, after an environment of its own is installed.
+JAX_VERSION := 0.10.2
+$(BUILD)/jax/installed-$(JAX_VERSION):
+	@tests/deps.sh python3-venv
+	@for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
+	   $$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python=$$p && break; done; \
+	 [ "$$python" ] || { echo 'metavar: jax $(JAX_VERSION) needs Python 3.11 or later with venv' >&2; exit 1; }; \
+	 rm -rf $(BUILD)/jax && $$python -m venv $(BUILD)/jax && $(BUILD)/jax/bin/pip install -q 'jax[cpu]==$(JAX_VERSION)'
+	@touch $@
+bench-jax: all $(BUILD)/jax/installed-$(JAX_VERSION)
+	@$(BUILD)/jax/bin/python tests/bench/jax_pairs.py $(BUILD)/metavar $(JAX_VERSION) tests/bench/results/jax.csv
+.PHONY: bench-floor bench-analyze bench-jax
 bench: bench-floor bench-analyze
 
 fuzz:
@@ -178,6 +189,7 @@ help:
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
 	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples: lines in tests/bench/results/'
+	@echo 'make bench-jax the long study against the same in JAX, which it installs in $(BUILD)/jax: lines in tests/bench/results/'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
