@@ -1,7 +1,7 @@
-"""metavar against JAX (bandit_jax.py) on all cores of this machine, in turn: jax_pairs.py METAVAR VERSION CSV.
+"""metavar against JAX (bandit_vmapped.py, bandit_tuned.py) on all cores of this machine: jax_pairs.py METAVAR VERSION CSV.
 
-First JAX is judged: means and variances of its samples against metavar's, and its forward against its reverse mode. Then its
-best batch sizes and mode are looked for, and then, TURNS times, everything is timed once, one after the other:
+First JAX is judged: means and variances of its samples against metavar's. Then its best batch sizes and mode are looked for.
+Then, TURNS times, everything is timed once, one after the other:
     metavar          the whole program, mpirun on all cores: start, calibration, moments and results.h5 are in its time
     JAX              one process a core, compiled and warm; its samples are dropped
 A replicate of the study is a backprop sample (two lifetimes, all T, both Hessian modes, all discounts, any lambda) and an es
@@ -10,6 +10,7 @@ sample (one pair, all T). Ratios are JAX's seconds per replicate over metavar's 
     structure        one run for each T, Hessian mode and discount, and for each T of es; lambda offline
     structure rerun  one run for each coefficient too: 6 lambdas at discount 1 and 4 more discounts at lambda 1, as published
 Runs that differ in a discount or a lambda alone are the same program with another argument: timed once, counted as many times.
+N - T steps without tangents and T with them cost a + b T, so T = 2, 41, 80 stand for all five, whose mean is theirs.
 """
 import csv
 import datetime
@@ -23,8 +24,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 JOB = os.path.join(HERE, "jax.yaml")
-POINTS, TURNS = 25, 7
-LENGTHS, HESSIANS, SAMPLERS = (2, 21, 41, 61, 80), ("pathwise", "dice"), ("inverse_cdf", "categorical")
+POINTS, TURNS = 25, 5
+LENGTHS, TIMED, HESSIANS = (2, 21, 41, 61, 80), (2, 41, 80), ("pathwise", "dice")
+PROGRAMS = ("vmapped/inverse_cdf", "vmapped/categorical", "tuned/inverse_cdf", "tuned/categorical")
 DISCOUNTS, COEFFICIENTS = 5, 10
 STEPS = 2 * 80  # of a replicate of backprop, and of a pair
 CORES = sorted(os.sched_getaffinity(0))
@@ -35,7 +37,7 @@ class Workers:
     """One process on each core; each is asked, then each answers."""
 
     def __init__(self):
-        script = os.path.join(HERE, "bandit_jax.py")
+        script = os.path.join(HERE, "jax_worker.py")
         self.processes = [subprocess.Popen([sys.executable, script, str(core)], stdin=subprocess.PIPE,
                                            stdout=subprocess.PIPE, text=True) for core in CORES]
 
@@ -44,12 +46,12 @@ class Workers:
             print(*words, file=p.stdin, flush=True)
         answers = [p.stdout.readline() for p in self.processes]
         if "" in answers:
-            sys.exit("bandit_jax.py has ended")
+            sys.exit("jax_worker.py has ended")
         return [json.loads(answer) for answer in answers]
 
     def per_replicate(self, name, goal):
         """Seconds of all cores for one replicate, from about `goal` seconds."""
-        replicates = int(name.split("/")[2])
+        replicates = int(name.split("/")[3])
         calls = max(1, round(goal / self.guess(name)))
         took = self.ask("seconds", name, calls)
         return 1 / sum(replicates * calls / t for t in took)
@@ -69,22 +71,23 @@ class Workers:
 
 
 def search(workers):
-    """Names of the fastest programs: {kind: {sampler: pattern}}."""
+    """Names of the fastest programs: {(program, kind): name}."""
     best = {}
-    for sampler in SAMPLERS:
-        sizes = (32, 64, 128) if sampler == "inverse_cdf" else (8, 32)
-        options = {"es": [f"{sampler}/es/{n}" for n in sizes], "shared": [f"{sampler}/shared/{n}" for n in sizes],
-                   "single": [f"{sampler}/forward/{n}" for n in sizes] + [f"{sampler}/reverse/{sizes[1]}"],
-                   "fixed": [f"{sampler}/fixed/{sizes[1]}"]}
+    for program in PROGRAMS:
+        cheap = program.endswith("inverse_cdf")  # the mode is looked for where choices do not drown it
+        sizes = (32, 64, 128) if cheap else (16, 64)
+        options = {"es": [f"{program}/es/{n}" for n in sizes], "shared": [f"{program}/shared/{n}" for n in sizes],
+                   "single": [f"{program}/forward/{n}" for n in sizes] + cheap * [f"{program}/reverse/64"],
+                   "fixed": cheap * [f"{program}/fixed/64"] or [f"{program}/forward/64"]}
         for kind, names in options.items():
             tail = "/41/dice" if kind in ("single", "fixed") else ""
             took = {n: min(workers.per_replicate(n + tail, 0.3) for _ in range(3)) for n in names}
             for n, t in took.items():
-                print(f"  {n + tail:36} {1e6 * t:9.1f} us a replicate")
+                print(f"  {n + tail:40} {1e6 * t:9.1f} us a replicate", flush=True)
             name = min(took, key=took.get)
-            best[sampler, kind] = name, took[name]
-        if best[sampler, "single"][1] <= best[sampler, "fixed"][1]:
-            best[sampler, "fixed"] = best[sampler, "single"]
+            best[program, kind] = name, took[name]
+        if best[program, "single"][1] <= best[program, "fixed"][1]:
+            best[program, "fixed"] = best[program, "single"]
     return {key: name for key, (name, _) in best.items()}
 
 
@@ -139,39 +142,40 @@ def deviations(found, cell):
 
 def judge(workers, metavar):
     cells = run_metavar(metavar, {"backprop": 40000, "es": 40000}, "eta={points: [[1.5, 1.5]]}")
-    single = [f"{kind}/64/{length}/{h}" for kind, length, h in (("forward", 41, "dice"), ("forward", 80, "pathwise"),
-                                                                ("reverse", 41, "dice"), ("fixed", 41, "dice"))]
+    names = [f"{program}/{kind}/64" for program in PROGRAMS for kind in ("es", "shared")]
+    for style in ("vmapped", "tuned"):
+        names += [f"{style}/inverse_cdf/{kind}/64/41/dice" for kind in ("forward", "reverse", "fixed")]
     wrong = 0
-    for name in [f"inverse_cdf/{x}" for x in ("es/64", "shared/64", *single)] + ["categorical/es/32", "categorical/shared/32"]:
-        calls = 160 if name.startswith("inverse") else 80
+    for name in names:
+        calls = 160 if "inverse" in name else 40
         worst = [d for found in workers.ask("moments", name, calls) for key, row in found.items()
                  for d in deviations(row, cells[key])]
         wrong += max(worst) > 5
-        print(f"  {name:36} {len(worst):4} means and variances agree within {max(worst):.1f} standard errors")
+        print(f"  {name:40} {len(worst):4} means and variances, at most {max(worst):.1f} standard errors apart", flush=True)
     if wrong:
         sys.exit("JAX and metavar do not agree")
 
 
 # --- timing ------------------------------------------------------------------------------------------------------------
 def turn(workers, metavar, sizes, best):
-    """Seconds per replicate of everything: {(sampler, what): seconds}."""
+    """Seconds per replicate of everything: {(program, what): seconds}."""
     t = {}
     for what, size in sizes.items():
         t["metavar", what] = run_metavar(metavar, size)[0] / (POINTS * size["es"])
-    for sampler in SAMPLERS:
-        t[sampler, "es"] = workers.per_replicate(best[sampler, "es"], 1.5)
-        t[sampler, "backprop"] = workers.per_replicate(best[sampler, "shared"], 2.0)
+    for program in PROGRAMS:
+        t[program, "es"] = workers.per_replicate(best[program, "es"], 1.5)
+        t[program, "backprop"] = workers.per_replicate(best[program, "shared"], 2.0)
         for kind in ("single", "fixed"):
-            if kind == "fixed" and best[sampler, kind] == best[sampler, "single"]:
-                t[sampler, kind] = t[sampler, "single"]
+            if kind == "fixed" and best[program, kind] == best[program, "single"]:
+                t[program, kind] = t[program, "single"]
             else:
-                t[sampler, kind] = sum(workers.per_replicate(f"{best[sampler, kind]}/{length}/{h}", 0.25)
-                                       for length in LENGTHS for h in HESSIANS)
+                t[program, kind] = len(LENGTHS) / len(TIMED) * sum(
+                    workers.per_replicate(f"{best[program, kind]}/{length}/{h}", 0.25) for length in TIMED for h in HESSIANS)
         for part in ("draws", "primal"):
-            t[sampler, part] = workers.per_replicate(best[sampler, "shared"].replace("shared", part), 0.25)
-        t[sampler, "same algorithm"] = t[sampler, "backprop"] + t[sampler, "es"]
-        t[sampler, "structure"] = DISCOUNTS * t[sampler, "single"] + len(LENGTHS) * t[sampler, "es"]
-        t[sampler, "structure rerun"] = COEFFICIENTS * t[sampler, "fixed"] + len(LENGTHS) * t[sampler, "es"]
+            t[program, part] = workers.per_replicate(best[program, "shared"].replace("shared", part), 0.25)
+        t[program, "same algorithm"] = t[program, "backprop"] + t[program, "es"]
+        t[program, "structure"] = DISCOUNTS * t[program, "single"] + len(LENGTHS) * t[program, "es"]
+        t[program, "structure rerun"] = COEFFICIENTS * t[program, "fixed"] + len(LENGTHS) * t[program, "es"]
     return t
 
 
@@ -180,21 +184,22 @@ def quartiles(values):
 
 
 def rows_of(turns, best):
-    """Program, sampler, what, settings; seconds per replicate; ratio to metavar."""
+    """Program, sampler, what, batch sizes; seconds per replicate; ratio to metavar."""
     rows = [("metavar", "inverse_cdf", what, "", [t["metavar", what] for t in turns], None) for what in ("study", "es")]
-    for sampler in SAMPLERS:
+    for program in PROGRAMS:
         for what, of, kinds in (("es", "es", ("es",)), ("same algorithm", "study", ("shared", "es")),
                                 ("structure", "study", ("single", "es")), ("structure rerun", "study", ("fixed", "es"))):
-            seconds = [t[sampler, what] for t in turns]
+            seconds = [t[program, what] for t in turns]
             ratio = [s / t["metavar", of] for s, t in zip(seconds, turns)]
-            settings = " ".join(best[sampler, kind].split("/", 1)[1] for kind in kinds)
-            rows.append(("jax", sampler, what, settings, seconds, ratio))
+            style, sampler = program.split("/")
+            settings = " ".join(best[program, kind].split("/", 2)[2] for kind in kinds)
+            rows.append((f"jax {style}", sampler, what, settings, seconds, ratio))
     return rows
 
 
 def report(rows, turns, path, about):
-    print(f"\n{'':8}{'sampler':13}{'what':17}{'program/batch':24}{'us a replicate':>15}{'quartiles':>20}{'/ metavar':>11}"
-          f"{'quartiles':>17}")
+    layout = "{:13}{:13}{:17}{:18}{:>15}{:>22}{:>11}{:>17}".format
+    print("\n" + layout("", "sampler", "what", "program/batch", "us a replicate", "quartiles", "/ metavar", "quartiles"))
     new = not os.path.exists(path)
     with open(path, "a", encoding="utf-8", newline="") as f:
         out = csv.writer(f, lineterminator="\n")
@@ -205,14 +210,15 @@ def report(rows, turns, path, about):
             low, middle, high = (f"{1e6 * q:.2f}" for q in quartiles(seconds))
             r = [f"{q:.3g}" for q in quartiles(ratio)] if ratio else ["", "1", ""]
             spread = f"{r[0]} to {r[2]}" if ratio else ""
-            print(f"{program:8}{sampler:13}{what:17}{settings:24}{middle:>15}{low + ' to ' + high:>20}{r[1]:>11}{spread:>17}")
+            print(layout(program, sampler, what, settings, middle, f"{low} to {high}", r[1], spread))
             out.writerow([*about.values(), program, sampler, what, settings, middle, low, high, r[1], r[0], r[2]])
-    print("\nwhere JAX's time goes, ns of one core per inner step:")
-    for sampler in SAMPLERS:
-        part = {p: 1e9 * len(CORES) / STEPS * statistics.median(t[sampler, p] for t in turns)
-                for p in ("draws", "primal", "backprop", "es")}
-        print(f"  {sampler:13}{part['primal']:8.0f} a step without tangents, of which {part['draws']:.0f} random numbers drawn "
-              f"beforehand; {part['backprop'] - part['primal']:.0f} tangents of all windows; {part['es']:.0f} es")
+    print("\nwhere JAX's time goes, ns of one core per inner step of a lifetime")
+    layout = "{:24}{:>16}{:>24}{:>24}{:>8}".format
+    print(layout("", "random numbers", "a step, with them", "tangents beside it", "es"))
+    for program in PROGRAMS:
+        draws, primal, backprop, es = (1e9 * len(CORES) / STEPS * statistics.median(t[program, part] for t in turns)
+                                       for part in ("draws", "primal", "backprop", "es"))
+        print(layout(program, *(f"{x:.0f}" for x in (draws, primal, backprop - primal, es))))
 
 
 def main():

@@ -1,37 +1,17 @@
-"""The long bandit study of Vuorio et al. 2022 in JAX: the competitor of `make bench-jax`, driven by jax_pairs.py.
+"""bandit_vmapped.py, tuned by hand for XLA on a CPU: the same mathematics and programs.
 
-Float32, jitted. Lanes are lifetimes, side by side along the last axis, which XLA vectorises on a CPU; each has its own
-task instance (the two lifetimes of a backprop sample share theirs, as in metavar), noise and window. K arms, batch B,
-N inner steps, theta [K, lanes]; a batch enters through counts n_k and reward sums R_k alone:
-    theta' = theta + alpha (R_k - R pi_k) / B        D = (1/B) sum_k R_k dlog pi_k       dl = sum_k n_k dlog pi_k
-    cum' = gamma (cum + dl)       direct = (1/T) sum D     correction = (1/T) sum R/B cum     (lambda is left to later)
-Programs, each from (key, eta) to samples:
-    es         antithetic pairs with common random numbers, all windows from one pair
-    shared     one primal; the tangents of all windows and both Hessian modes ride along, discounts are accumulators
-    forward    one window and Hessian mode, one discount: tangent columns along the window
-    reverse    the same by reverse mode (jax.vjp), direct and correction pulled back apart
-    fixed      the same for one lambda: a single pullback
-A run of one window goes to the window's start without tangents (steps beyond it are masked) and then T steps with them.
+Lanes are lifetimes along the last axis, which is what XLA vectorises (jax.vmap puts them first). Random numbers are drawn in
+blocks of all steps and lanes beforehand. Arms are found by comparisons with partial sums that are kept from being fused, and
+tallied by scatters that check no bounds. Tangents are written out, since jax.jvp is slower; their sums over arms are loops.
+Not worth it, measured: scan(unroll=), rbg keys, short windows along a gathered tape of the primal.
 """
 import functools
-import json
-import os
-import sys
-import time
 
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-os.environ["NPROC"] = "1"  # threads of XLA: there is one process a core
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax import lax  # noqa: E402
+import jax
+import jax.numpy as jnp
+from jax import lax
 
-jax.config.update("jax_threefry_partitionable", False)  # the faster of its two counter layouts on one device
-
-ARMS, BATCH, STEPS, CUTOFF, NOISE, SIGMA = 30, 10, 80, 10, 2.0, 0.1
-LENGTHS = (2, 21, 41, 61, 80)
-DISCOUNTS = (0.5, 0.8, 0.9, 0.95, 1.0)  # at 0 the correction is 0
-GRID = [(a, b) for a in (0.5, 1.0, 1.5, 2.0, 2.5) for b in (0.5, 1.0, 1.5, 2.0, 2.5)]
+from bandit_vmapped import ARMS, BATCH, DISCOUNTS, LENGTHS, NOISE, SIGMA, STEPS, rate
 
 
 # --- sampling ----------------------------------------------------------------------------------------------------------
@@ -83,10 +63,6 @@ def batch(sampler, theta, mu, draws):
     arm = CHOOSE[sampler](theta, draws[0])
     count = tally(arm, 1.0)
     return count, count * mu + NOISE * tally(arm, draws[1])
-
-
-def rate(eta, n):
-    return jax.nn.softplus(jnp.where(n < STEPS // CUTOFF, eta[0], eta[1]))
 
 
 def update(theta, alpha, pi, reward):
@@ -203,8 +179,8 @@ def at_window(sampler, length, replicates, key, eta):
     return mu, start, theta, (jnp.arange(length), *noise(key_inside, sampler, length, lanes))
 
 
-def forward(sampler, length, dice, replicates, key, eta, discount, _):
-    """[2, M, replicates]: direct, correction."""
+def forward(sampler, length, dice, replicates, key, eta, discount):
+    """[2, M, replicates]: direct, correction. Tangent columns along the window."""
     mu, start, theta, xs = at_window(sampler, length, replicates, key, eta)
 
     def step(carry, x):
@@ -236,13 +212,15 @@ def terms(sampler, dice, discount, mu, start, theta, xs, eta):
     return lax.scan(step, (theta, nothing, nothing, nothing), xs)[0][2:]
 
 
-def reverse(sampler, length, dice, replicates, key, eta, discount, coefficient, fixed=False):
-    """As forward; fixed: [1, M, replicates], direct + coefficient correction."""
+def single(mode, sampler, length, dice, replicates, key, eta, discount, coefficient):
+    """[2, M, replicates]: direct, correction; of mode fixed [1, M, replicates], direct + coefficient correction."""
+    if mode == "forward":
+        return forward(sampler, length, dice, replicates, key, eta, discount)
     *life, xs = at_window(sampler, length, replicates, key, eta)
     objective = functools.partial(terms, sampler, dice, discount, *life, xs)
     value, pull = jax.vjp(objective, jnp.broadcast_to(eta[:, None], (2, 2 * replicates)))
     one, none = jnp.ones_like(value[0]), jnp.zeros_like(value[0])
-    if fixed:
+    if mode == "fixed":
         gradient = pull((one, coefficient * one))[0][None]
     else:
         gradient = jnp.stack([pull((one, none))[0], pull((none, one))[0]])
@@ -268,71 +246,3 @@ def primal(sampler, replicates, key, eta):
 
     xs = (jnp.arange(STEPS), *noise(key_noise, sampler, STEPS, lanes))
     return lax.scan(step, jnp.zeros((ARMS, lanes)), xs)[1].sum(0)
-
-
-# --- a worker: programs by name, timed or judged -----------------------------------------------------------------------
-WHOLE = {"es": es, "shared": shared, "draws": draws, "primal": primal}
-SINGLE = {"forward": forward, "reverse": reverse, "fixed": functools.partial(reverse, fixed=True)}
-HESSIANS = ("pathwise", "dice")
-DISCOUNT, COEFFICIENT = 0.9, 0.4  # of single settings
-
-
-@functools.cache
-def program(name):
-    """SAMPLER/KIND/REPLICATES, and /T/HESSIAN of a single setting"""
-    sampler, kind, replicates, *setting = name.split("/")
-    if kind in WHOLE:
-        return jax.jit(functools.partial(WHOLE[kind], sampler, int(replicates)))
-    run = jax.jit(functools.partial(SINGLE[kind], sampler, int(setting[0]), setting[1] == "dice", int(replicates)))
-    return lambda key, eta: run(key, eta, DISCOUNT, COEFFICIENT)
-
-
-def seconds(name, calls, seed):
-    """Of so many calls, without the compilation."""
-    run, key = program(name), jax.random.key(seed)
-    eta = [jnp.array(point) for point in GRID]
-    keys = [jax.random.fold_in(key, i) for i in range(calls)]
-    jax.block_until_ready(run(key, eta[0]))
-    start = time.perf_counter()
-    for i in range(calls):
-        out = run(keys[i], eta[i % len(eta)])
-    jax.block_until_ready(out)
-    return time.perf_counter() - start
-
-
-def estimates(name, out):
-    """Settings and their samples [M, n]; names as in cells.csv."""
-    kind, *setting = name.split("/")[1:]
-    if kind == "es":
-        return {f"es/{length}": out[t] for t, length in enumerate(LENGTHS)}
-    if kind == "fixed":
-        return {f"{setting[2]}/{setting[1]}/{DISCOUNT:g}/{COEFFICIENT:g}": out[0]}
-    if kind != "shared":
-        return {f"{setting[2]}/{setting[1]}/{DISCOUNT:g}/{c:g}": out[0] + c * out[1] for c in (0.0, 0.4, 1.0)}
-    return {f"{hessian}/{length}/{gamma:g}/{c:g}": out[h][0, t] + c * out[h][1 + g, t]
-            for h, hessian in enumerate(HESSIANS) for t, length in enumerate(LENGTHS)
-            for g, gamma in enumerate(DISCOUNTS) for c in (0.0, 0.4, 1.0)}
-
-
-def moments(name, calls, seed):
-    """Of every setting at eta = (1.5, 1.5): means, their errors, the sum of variances, its error, the largest share."""
-    run, key, eta = program(name), jax.random.key(seed), jnp.array([1.5, 1.5])
-    parts = [estimates(name, jax.device_get(run(jax.random.fold_in(key, i), eta))) for i in range(calls)]
-    found = {}
-    for setting in parts[0]:
-        g = np.concatenate([p[setting] for p in parts], -1).astype(float)
-        n, mean = g.shape[1], g.mean(1)
-        square = ((g - mean[:, None]) ** 2).sum(0)
-        found[setting] = [*mean, *(g.std(1) / n**0.5), square.mean(), square.std() / n**0.5, square.max() / square.sum()]
-    return found
-
-
-def main():
-    for line in sys.stdin:
-        verb, name, calls = line.split()
-        answer = {"seconds": seconds, "moments": moments}[verb](name, int(calls), int(sys.argv[1]))
-        print(json.dumps(answer), flush=True)
-
-
-if __name__ == "__main__":
-    main()
