@@ -145,6 +145,7 @@ def judge(workers, metavar):
     names = [f"{program}/{kind}/64" for program in PROGRAMS for kind in ("es", "shared")]
     for style in ("vmapped", "tuned"):
         names += [f"{style}/inverse_cdf/{kind}/64/41/dice" for kind in ("forward", "reverse", "fixed")]
+        names.append(f"{style}/inverse_cdf/forward/64/41/pathwise")
     wrong = 0
     for name in names:
         calls = 160 if "inverse" in name else 40
