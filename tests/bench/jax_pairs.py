@@ -15,6 +15,7 @@ N - T steps without tangents and T with them cost a + b T, so T = 2, 41, 80 stan
 import csv
 import datetime
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -78,16 +79,14 @@ def search(workers):
         sizes = (32, 64, 128) if cheap else (16, 64)
         options = {"es": [f"{program}/es/{n}" for n in sizes], "shared": [f"{program}/shared/{n}" for n in sizes],
                    "single": [f"{program}/forward/{n}" for n in sizes] + cheap * [f"{program}/reverse/64"],
-                   "fixed": cheap * [f"{program}/fixed/64"] or [f"{program}/forward/64"]}
+                   "fixed": cheap * [f"{program}/fixed/64"]}
         for kind, names in options.items():
             tail = "/41/dice" if kind in ("single", "fixed") else ""
             took = {n: min(workers.per_replicate(n + tail, 0.3) for _ in range(3)) for n in names}
             for n, t in took.items():
                 print(f"  {n + tail:40} {1e6 * t:9.1f} us a replicate", flush=True)
-            name = min(took, key=took.get)
-            best[program, kind] = name, took[name]
-        if best[program, "single"][1] <= best[program, "fixed"][1]:
-            best[program, "fixed"] = best[program, "single"]
+            best[program, kind] = min(took.items(), key=lambda x: x[1], default=("", math.inf))
+        best[program, "fixed"] = min(best[program, "fixed"], best[program, "single"], key=lambda x: x[1])
     return {key: name for key, (name, _) in best.items()}
 
 
