@@ -30,7 +30,7 @@ struct bundle {
   struct curve *curve; /* [seeds] */
 };
 
-static double *read_column(struct mv_results *results, int cell, const char *name, bool *fine)
+double *mv_curve_column(struct mv_results *results, int cell, const char *name, bool *fine)
 {
   const struct mv_plan *plan = mv_results_plan(results);
   const int e = mv_plan_entry(plan, cell);
@@ -66,11 +66,11 @@ static bool bundle_read(struct mv_results *results, int entry, int start, struct
   b->curve = mv_memory_take((size_t)b->seeds, sizeof *b->curve);
   for (int s = 0; s < b->seeds; s++) {
     int cell = entry * plan->job->points + start * b->seeds + s;
-    b->curve[s] = (struct curve){.eta = read_column(results, cell, "eta", &fine),
-                                 .objective = read_column(results, cell, "objective", &fine),
-                                 .evaluated = read_column(results, cell, "evaluated", &fine),
-                                 .evaluated_se = read_column(results, cell, "evaluated_se", &fine),
-                                 .norm = read_column(results, cell, "gradient_norm", &fine)};
+    b->curve[s] = (struct curve){.eta = mv_curve_column(results, cell, "eta", &fine),
+                                 .objective = mv_curve_column(results, cell, "objective", &fine),
+                                 .evaluated = mv_curve_column(results, cell, "evaluated", &fine),
+                                 .evaluated_se = mv_curve_column(results, cell, "evaluated_se", &fine),
+                                 .norm = mv_curve_column(results, cell, "gradient_norm", &fine)};
   }
   return fine;
 }
@@ -96,13 +96,12 @@ static struct mean mean_of(const double *x, int seeds)
   return m;
 }
 
-/* entry, estimator, number of the start, its meta-parameters. */
-static void put_start(FILE *file, const struct bundle *b)
+void mv_start_put(FILE *file, const struct mv_plan *plan, int entry, int start)
 {
-  const struct mv_job *job = b->plan->job;
-  fprintf(file, "%s,%s,%d", job->entries[b->entry].label, job->entries[b->entry].estimator->name, b->start);
+  const struct mv_job *job = plan->job;
+  fprintf(file, "%s,%s,%d", job->entries[entry].label, job->entries[entry].estimator->name, start);
   for (int j = 0; j < job->meta; j++)
-    mv_csv_put(file, job->eta[((int64_t)b->start * b->seeds) * job->meta + j]);
+    mv_csv_put(file, job->eta[start * job->train.seeds * job->meta + j]);
 }
 
 /* Calls write for every entry and start. Exit code. */
@@ -123,11 +122,10 @@ static int each_bundle(struct mv_results *results, FILE *file, void (*write)(FIL
 
 /* --- curves.csv --------------------------------------------------------------------------------------------------- */
 
-/* Updates from one row to the next: those that are evaluated, if there are. */
-static int64_t stride_of(const struct bundle *b, int64_t most)
+int64_t mv_curve_stride(const struct mv_job *job, int entry, int64_t most)
 {
-  int64_t every = b->plan->job->train.evaluate_every > 0 ? b->plan->job->train.evaluate_every : 1;
-  int64_t rows = (b->rows + every - 1) / every;
+  int64_t every = job->train.evaluate_every > 0 ? job->train.evaluate_every : 1;
+  int64_t rows = (mv_job_rows(job, entry) + every - 1) / every;
   return every * ((rows + most - 1) / most);
 }
 
@@ -154,7 +152,7 @@ static void write_row(FILE *file, const struct bundle *b, int64_t u, int64_t str
   struct mean m[3] = {mean_of(x[0], b->seeds), mean_of(x[1], b->seeds), mean_of(x[2], b->seeds)};
   if (b->seeds == 1)
     m[0].error = b->curve[0].evaluated_se[u];
-  put_start(file, b);
+  mv_start_put(file, b->plan, b->entry, b->start);
   fprintf(file, ",%lld", (long long)u);
   mv_csv_put(file, (double)u * each * layout->primal[0]);
   mv_csv_put(file, (double)u * each * layout->tangent[0]);
@@ -177,7 +175,7 @@ static void write_row(FILE *file, const struct bundle *b, int64_t u, int64_t str
 
 static void write_curve(FILE *file, const struct bundle *b)
 {
-  int64_t stride = stride_of(b, ROWS_MOST);
+  int64_t stride = mv_curve_stride(b->plan->job, b->entry, ROWS_MOST);
   for (int64_t u = 0; u < b->rows; u += stride)
     write_row(file, b, u, stride);
 }
@@ -204,7 +202,7 @@ static void write_path(FILE *file, const struct bundle *b)
   int64_t stride = (b->rows + PATH_MOST - 1) / PATH_MOST;
   for (int s = 0; s < b->seeds; s++)
     for (int64_t u = 0; u < b->rows; u = u + 1 < b->rows && u + stride >= b->rows ? b->rows - 1 : u + stride) {
-      put_start(file, b);
+      mv_start_put(file, b->plan, b->entry, b->start);
       fprintf(file, ",%d,%lld", s, (long long)u);
       for (int j = 0; j < meta; j++)
         mv_csv_put(file, b->curve[s].eta[u * meta + j]);
@@ -262,7 +260,7 @@ static void write_end(FILE *file, const struct bundle *b)
   for (int s = 0; s < b->seeds; s++)
     eta[s] = b->curve[s].evaluated[last];
   struct mean value = mean_of(eta, b->seeds);
-  put_start(file, b);
+  mv_start_put(file, b->plan, b->entry, b->start);
   fprintf(file, ",%d", b->seeds);
   for (int j = 0; j < meta; j++)
     mv_csv_put(file, at[j].mean);
