@@ -147,7 +147,7 @@ check "adam is refused" code 2 "$metavar" analyze adam --study study
 check "says why" says 'adam, whose step is not linear'
 check "another task is refused" code 2 "$metavar" analyze momentum --study study
 check "a measurement has no study" code 2 "$metavar" analyze study --study study
-check "the picture" code 0 "$metavar" plot follow --only improvement
+check "the picture" code 0 "$metavar" plot follow --only predicted_improvement
 
 # --- stopped, extended ---
 check "no time at all" code 75 "$metavar" train large.yaml -o late -q --max-time 0s
