@@ -99,7 +99,9 @@ static struct mean mean_of(const double *x, int seeds)
 void mv_start_put(FILE *file, const struct mv_plan *plan, int entry, int start)
 {
   const struct mv_job *job = plan->job;
-  fprintf(file, "%s,%s,%d", job->entries[entry].label, job->entries[entry].estimator->name, start);
+  const struct mv_entry *e = &job->entries[entry];
+  const char *shaping = mv_shaping_names[mv_shaping_of(e->estimator, e->settings)];
+  fprintf(file, "%s,%s,%s,%d", e->label, e->estimator->name, shaping, start);
   for (int j = 0; j < job->meta; j++)
     mv_csv_put(file, job->eta[start * job->train.seeds * job->meta + j]);
 }
@@ -183,7 +185,7 @@ static void write_curve(FILE *file, const struct bundle *b)
 int mv_curves_write(FILE *file, struct mv_results *results)
 {
   const int meta = mv_results_job(results)->meta;
-  fputs("entry,estimator,start", file);
+  fputs("entry,estimator,shaping,start", file);
   mv_csv_names(file, "start", meta);
   fputs(",update,spent_primal,spent_tangent,evaluated_seeds,evaluated,evaluated_se,objective_seeds,objective,objective_"
         "se,gradient_norm_seeds,gradient_norm,gradient_norm_se",
@@ -213,7 +215,7 @@ static void write_path(FILE *file, const struct bundle *b)
 int mv_paths_write(FILE *file, struct mv_results *results)
 {
   const int meta = mv_results_job(results)->meta;
-  fputs("entry,estimator,start", file);
+  fputs("entry,estimator,shaping,start", file);
   mv_csv_names(file, "start", meta);
   fputs(",seed,update", file);
   mv_csv_names(file, "eta", meta);
@@ -277,7 +279,7 @@ static void write_end(FILE *file, const struct bundle *b)
 int mv_ends_write(FILE *file, struct mv_results *results)
 {
   const int meta = mv_results_job(results)->meta;
-  fputs("entry,estimator,start", file);
+  fputs("entry,estimator,shaping,start", file);
   mv_csv_names(file, "start", meta);
   fputs(",seeds", file);
   mv_csv_names(file, "eta", meta);

@@ -221,7 +221,7 @@ int mv_improvement_write(FILE *file, struct mv_results *results, struct mv_study
   const struct mv_plan *plan = mv_results_plan(results);
   int code = MV_EXIT_OK;
   struct mv_local local;
-  fputs("entry,estimator,start", file);
+  fputs("entry,estimator,shaping,start", file);
   mv_csv_names(file, "start", plan->job->meta);
   fputs(",seed,update,updates,outside,drift,bias,momentum,curvature,noise,predicted,predicted_se,chance,realised,"
         "realised_se,predicted_sum,predicted_sum_se,chance_sum,realised_sum,realised_sum_se\n",

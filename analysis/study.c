@@ -84,8 +84,9 @@ static void find_subject(const struct mv_study *s, const struct mv_job *training
   int count = e->estimator->outputs(e->settings, &training->problem, output);
   const char *key = NULL;
   bool known = false, nested = mv_entry_nest(e) > 1;
+  bool shaped = mv_shaping_of(e->estimator, e->settings) != MV_SHAPING_NONE;
   subject->entry = -1;
-  for (int k = 0; k < s->tables.members && subject->entry < 0 && !nested; k++) {
+  for (int k = 0; k < s->tables.members && subject->entry < 0 && !nested && !shaped; k++) {
     const struct mv_member *m = &s->tables.member[k];
     if (strcmp(mv_member_entry(m)->estimator->name, e->estimator->name) != 0)
       continue;
@@ -101,7 +102,9 @@ static void find_subject(const struct mv_study *s, const struct mv_job *training
   if (subject->entry >= 0)
     return;
   fprintf(stderr, "metavar: note: entry '%s' is left out: ", e->label);
-  if (nested)
+  if (shaped)
+    fprintf(stderr, "its fitness is shaped over the whole population of an update, which a study does not know\n");
+  else if (nested)
     fprintf(stderr, "its replicates share task instances, so the variance of their mean is not that of one by their "
                     "number\n");
   else if (known)

@@ -29,9 +29,9 @@ job 20 2 '[0.5, 1], [1, 0]' >small.yaml
 job 20 2 '[0.5, 1], [1, 0]' 'optimizer: adam' >adam.yaml
 job 20 1 '[0.5, 1]' 'momentum: 0.9' >momentum.yaml
 job 33 3 '[2, 2], [0.5, 1], [1, 0]' '' '  - {name: es, label: wide, sigma: 0.5, replicates: 50}' >large.yaml
-# One curve of a population of 1,000 pairs: its updates are cut into parts.
+# Populations of 1,000 pairs, as they are and shaped: updates are cut into parts.
 sed '/^estimators/,$d; s/updates: .*/updates: 3/' momentum.yaml >es.yaml
-printf 'estimators:\n  - {name: es, population: 2, lifetimes_per_task: 1000, replicates: 1000}\n' >>es.yaml
+printf 'estimators:\n  - {name: es, population: 2, lifetimes_per_task: 1000, replicates: 1000}\n  - {name: es, label: ranked, shaping: centered_rank, replicates: 1000}\n' >>es.yaml
 sed -i 's/lifetime_length: 12/lifetime_length: 60/' es.yaml
 
 # --- the same bits ---
@@ -122,7 +122,7 @@ predicted() { # RUN PART: J gains what is predicted, within 4 standard errors; w
 import csv, math, sys
 
 run, part = sys.argv[1:]
-rows = [{k: v if k in ("entry", "estimator") else float(v) for k, v in row.items()} for row in csv.DictReader(open(run + "/analysis/improvement.csv"))]
+rows = [{k: v if k in ("entry", "estimator", "shaping") else float(v) for k, v in row.items()} for row in csv.DictReader(open(run + "/analysis/improvement.csv"))]
 for entry in dict.fromkeys(row["entry"] for row in rows):
     mine = [row for row in rows if row["entry"] == entry]
     ends = [row for row in mine if row["update"] == 60]

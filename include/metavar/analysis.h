@@ -278,7 +278,7 @@ void mv_csv_names(FILE *, const char *name, int count);
 double *mv_curve_column(struct mv_results *, int cell, const char *name, bool *fine);
 /* Updates from one row of a table to the next, of at most so many rows: those that are evaluated, if there are. */
 int64_t mv_curve_stride(const struct mv_job *, int entry, int64_t most);
-/* Entry, estimator, number of the start, its meta-parameters. */
+/* Entry, estimator, how its fitness is shaped, number of the start, its meta-parameters. */
 void mv_start_put(FILE *, const struct mv_plan *, int entry, int start);
 
 /* Tables of a training run. Exit code. */
