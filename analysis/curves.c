@@ -19,7 +19,7 @@
 
 /* The columns of one curve, all updates. */
 struct curve {
-  double *eta, *objective, *evaluated, *evaluated_se, *norm;
+  double *eta, *objective, *evaluated, *evaluated_se, *norm, *steps, *nonfinite;
 };
 
 /* The curves of one entry from one start. */
@@ -42,6 +42,8 @@ double *mv_curve_column(struct mv_results *results, int cell, const char *name, 
   int64_t rows = mv_job_rows(plan->job, e);
   double *out = mv_memory_take((size_t)(rows * layout->size[o]), sizeof *out);
   *fine = *fine && mv_results_output(results, cell, o, 0, rows, out);
+  for (int64_t k = 0; layout->output[o].role == MV_NOTE && k < rows * layout->size[o]; k++)
+    out[k] = (double)((int64_t *)out)[k];
   return out;
 }
 
@@ -53,6 +55,8 @@ static void bundle_free(struct bundle *b)
     free(b->curve[s].evaluated);
     free(b->curve[s].evaluated_se);
     free(b->curve[s].norm);
+    free(b->curve[s].steps);
+    free(b->curve[s].nonfinite);
   }
   free(b->curve);
 }
@@ -70,7 +74,9 @@ static bool bundle_read(struct mv_results *results, int entry, int start, struct
                                  .objective = mv_curve_column(results, cell, "objective", &fine),
                                  .evaluated = mv_curve_column(results, cell, "evaluated", &fine),
                                  .evaluated_se = mv_curve_column(results, cell, "evaluated_se", &fine),
-                                 .norm = mv_curve_column(results, cell, "gradient_norm", &fine)};
+                                 .norm = mv_curve_column(results, cell, "gradient_norm", &fine),
+                                 .steps = mv_curve_column(results, cell, "steps", &fine),
+                                 .nonfinite = mv_curve_column(results, cell, "nonfinite", &fine)};
   }
   return fine;
 }
@@ -244,6 +250,18 @@ static int64_t last_evaluated(const struct bundle *b)
   return every > 0 ? (b->rows - 1) / every * every : b->rows - 1;
 }
 
+/* Updates that were not taken, and replicates left out, of all seeds. */
+static void put_lost(FILE *file, const struct bundle *b)
+{
+  double skipped = 0, nonfinite = 0;
+  for (int s = 0; s < b->seeds; s++) {
+    skipped += (double)(b->rows - 1) - b->curve[s].steps[b->rows - 1];
+    for (int64_t u = 0; u < b->rows; u++)
+      nonfinite += b->curve[s].nonfinite[u];
+  }
+  fprintf(file, ",%.0f,%.0f", skipped, nonfinite);
+}
+
 static void write_end(FILE *file, const struct bundle *b)
 {
   const int meta = b->plan->job->meta;
@@ -272,6 +290,7 @@ static void write_end(FILE *file, const struct bundle *b)
     mv_csv_put(file, sqrt(wander[j]));
   mv_csv_put(file, value.mean);
   mv_csv_put(file, b->seeds == 1 ? b->curve[0].evaluated_se[last] : value.error);
+  put_lost(file, b);
   fputc('\n', file);
   free(eta);
 }
@@ -285,6 +304,6 @@ int mv_ends_write(FILE *file, struct mv_results *results)
   mv_csv_names(file, "eta", meta);
   mv_csv_names(file, "eta_se", meta);
   mv_csv_names(file, "wander", meta);
-  fputs(",evaluated,evaluated_se\n", file);
+  fputs(",evaluated,evaluated_se,skipped,nonfinite\n", file);
   return each_bundle(results, file, write_end);
 }

@@ -60,7 +60,9 @@ check "counts updates" says 'updates  *252 of 252'
 check "plan" code 0 "$metavar" plan small.yaml
 check "counts curves" says 'fd  *samples  *4  *84 '
 check "analyze" code 0 "$metavar" analyze adam
-check "no report of a training" code 65 "$metavar" report adam
+check "report" code 0 "$metavar" report adam
+page() { grep -q 'id="learning_curves"' adam/analysis/report.html && grep -q 'Where curves end' adam/analysis/report.html && ! grep -qE '(src|href)="(http|//)' adam/analysis/report.html; }
+check "curves and ends are on the page" page
 check "pictures" code 0 "$metavar" plot adam
 check "curves and paths" says 'eta_paths.csv'
 checked() { # curves.csv against the file itself
@@ -147,6 +149,8 @@ check "adam is refused" code 2 "$metavar" analyze adam --study study
 check "says why" says 'adam, whose step is not linear'
 check "another task is refused" code 2 "$metavar" analyze momentum --study study
 check "a measurement has no study" code 2 "$metavar" analyze study --study study
+check "report" code 0 "$metavar" report follow
+check "has the prediction" grep -q 'predicted from bias and variance' follow/analysis/report.html
 check "the picture" code 0 "$metavar" plot follow --only predicted_improvement
 
 # --- stopped, extended ---

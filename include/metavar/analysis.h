@@ -266,6 +266,8 @@ void mv_cells_write(FILE *, const struct mv_tables *);
 void mv_grid_write(FILE *, const struct mv_tables *);
 void mv_table_write(FILE *, const struct mv_tables *, enum mv_table_kind);
 void mv_summary_write(FILE *, const struct mv_tables *, const char *digest, const double *lambda, int lambdas);
+/* Of a training; study: the job's name, or NULL. */
+void mv_training_summary_write(FILE *, const struct mv_job *, const char *digest, const char *study);
 void mv_table_print(FILE *, const struct mv_tables *);
 
 /* A comma and a number; commas and name_0, name_1, ... */

@@ -125,36 +125,58 @@ static int make_folder(const struct request *r)
   return MV_EXIT_CREATE;
 }
 
-/* A table that is made while results.h5 is read. With a study, against that. */
-static int write_table(const struct request *r, const char *name, struct mv_results *results,
-                       int (*write)(FILE *, struct mv_results *), struct mv_study *study)
+static int end_table(const struct request *r, const char *name, struct mv_draft *draft, int code)
 {
-  struct mv_draft draft;
-  int code = mv_draft_open(&draft, r->dir, name);
-  if (code)
-    return code;
-  code = study ? mv_improvement_write(draft.file, results, study) : write(draft.file, results);
   if (code) {
-    mv_draft_drop(&draft);
+    mv_draft_drop(draft);
     return code;
   }
-  code = mv_draft_commit(&draft);
+  code = mv_draft_commit(draft);
   if (code == MV_EXIT_OK)
     fprintf(stderr, "metavar: wrote %s/%s\n", r->dir, name);
   return code;
 }
 
+/* A table that is made while results.h5 is read. */
+static int write_table(const struct request *r, const char *name, struct mv_results *results,
+                       int (*write)(FILE *, struct mv_results *))
+{
+  struct mv_draft draft;
+  int code = mv_draft_open(&draft, r->dir, name);
+  return code ? code : end_table(r, name, &draft, write(draft.file, results));
+}
+
+static int write_improvement(const struct request *r, struct mv_results *results, struct mv_study *study)
+{
+  struct mv_draft draft;
+  int code = mv_draft_open(&draft, r->dir, "improvement.csv");
+  return code ? code : end_table(r, "improvement.csv", &draft, mv_improvement_write(draft.file, results, study));
+}
+
+static int write_training_summary(const struct request *r, const struct mv_job *job, const char *digest,
+                                  const struct mv_study *study)
+{
+  struct mv_draft draft;
+  int code = mv_draft_open(&draft, r->dir, "summary.json");
+  if (code)
+    return code;
+  mv_training_summary_write(draft.file, job, digest, r->study ? study->tables.job->name : NULL);
+  return end_table(r, "summary.json", &draft, MV_EXIT_OK);
+}
+
 /* Of a training: curves, paths, ends; and what a study predicts. */
-static int analyze_training(const struct request *r, struct mv_results *results)
+static int analyze_training(const struct request *r, struct mv_results *results, const char *digest)
 {
   struct mv_study study = {0};
-  int code = r->study ? mv_study_open(&study, mv_results_job(results), r->study) : MV_EXIT_OK;
+  const struct mv_job *job = mv_results_job(results);
+  int code = r->study ? mv_study_open(&study, job, r->study) : MV_EXIT_OK;
   code = code ? code : make_folder(r);
-  code = code ? code : write_table(r, "curves.csv", results, mv_curves_write, NULL);
-  code = code ? code : write_table(r, "paths.csv", results, mv_paths_write, NULL);
-  code = code ? code : write_table(r, "ends.csv", results, mv_ends_write, NULL);
+  code = code ? code : write_table(r, "curves.csv", results, mv_curves_write);
+  code = code ? code : write_table(r, "paths.csv", results, mv_paths_write);
+  code = code ? code : write_table(r, "ends.csv", results, mv_ends_write);
   if (r->study && code == MV_EXIT_OK)
-    code = write_table(r, "improvement.csv", results, NULL, &study);
+    code = write_improvement(r, results, &study);
+  code = code ? code : write_training_summary(r, job, digest, &study);
   mv_study_close(&study);
   return code;
 }
@@ -220,7 +242,7 @@ static int analyze(const struct request *r)
     return code;
   code = mv_results_digest(r->results, digest);
   if (mv_results_job(results)->train.updates) {
-    code = code ? code : analyze_training(r, results);
+    code = code ? code : analyze_training(r, results, digest);
     mv_results_close(results);
     return code;
   }
@@ -234,7 +256,7 @@ static int analyze(const struct request *r)
     mv_advice_print(stdout, &study.advice);
     code = write_files(r, &study, digest);
     if (code == MV_EXIT_OK && has_surface(mv_results_plan(results)))
-      code = write_table(r, "objective.csv", results, mv_objective_write, NULL);
+      code = write_table(r, "objective.csv", results, mv_objective_write);
   }
   mv_anatomy_free(&study.anatomy);
   mv_advice_free(&study.advice);
@@ -291,7 +313,8 @@ const struct mv_command mv_command_analyze = {
         "all numbers to cells.csv, grid.csv, board.csv, sources.csv, differences.csv, components.csv, budget.csv, "
         "breakeven.csv, best.csv, combined.csv and summary.json, whose columns analysis/README.md explains. Of entries "
         "of the estimator objective it writes the return surface, objective.csv. Of a run of metavar train it writes "
-        "learning curves, paths of eta and where they end: curves.csv, paths.csv, ends.csv; with --study what bias and "
+        "learning curves, paths of eta and where they end: curves.csv, paths.csv, ends.csv, summary.json; with --study "
+        "what bias and "
         "variance predict of each update, beside what happened: improvement.csv.",
     .options = options,
     .run = run_analyze,
