@@ -244,6 +244,8 @@ static int open_members(struct mv_study *s, const struct mv_job *training, const
     lambda[k] = training->entries[e].lambda;
     lambdas += k == lambdas;
   }
+  if (code == MV_EXIT_OK && label && mv_job_find(mv_results_job(s->results), label, "analyze --study") < 0)
+    code = MV_EXIT_USAGE; /* told */
   if (code)
     return code;
   s->tables = (struct mv_tables){.job = mv_results_job(s->results), .plan = mv_results_plan(s->results)};
