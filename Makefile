@@ -170,8 +170,10 @@ $(BUILD)/jax/installed-$(JAX_VERSION):
 	@touch $@
 bench-jax: all $(BUILD)/jax/installed-$(JAX_VERSION)
 	@$(BUILD)/jax/bin/python tests/bench/jax_pairs.py $(BUILD)/metavar $(JAX_VERSION) tests/bench/results/jax.csv
-.PHONY: bench-floor bench-analyze bench-jax
-bench: bench-floor bench-analyze
+bench-reference: all
+	@tests/bench/reference.sh
+.PHONY: bench-floor bench-analyze bench-reference bench-jax
+bench: bench-floor bench-analyze bench-reference
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
@@ -188,7 +190,7 @@ help:
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
-	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples: lines in tests/bench/results/'
+	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples, the reference against fd: lines in tests/bench/results/'
 	@echo 'make bench-jax the long study against the same in JAX, which it installs in $(BUILD)/jax: lines in tests/bench/results/'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
