@@ -308,6 +308,7 @@ int mv_store_commit(struct mv_store *store)
   if (store->pending_count == 0)
     return MV_EXIT_OK;
   struct mv_shard shard;
+  store->pending_count = mv_results_join(store->plan, store->pending, store->pending_count);
   int code = write_shard(store, &shard);
   store->failed = code != MV_EXIT_OK;
   if (store->failed)
