@@ -159,8 +159,19 @@ bench-floor: $(BENCH_KERNELS:%=$(BUILD)/bench/floor_%)
 # 10^7 samples analysed.
 bench-analyze: all
 	@tests/bench/analyze.sh
-.PHONY: bench-floor bench-analyze
-bench: bench-floor bench-analyze
+# One rank and two, rank 0 with many ranks, the store, memory; each in a few minutes.
+$(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h $(BUILD)/libmetavar.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -Itests/bench $< $(BUILD)/libmetavar.a $(LIBS) -o $@
+bench-store: $(BUILD)/bench/bench_store
+	@tests/bench/store.sh
+bench-farm: $(BUILD)/bench/bench_farm
+	@tests/bench/farm.sh
+bench-ranks: all
+	@tests/bench/ranks.sh
+.PHONY: bench-floor bench-analyze bench-store bench-farm bench-ranks bench-scale
+bench-scale: bench-store bench-farm bench-ranks
+bench: bench-floor bench-analyze bench-scale
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
