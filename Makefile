@@ -168,7 +168,7 @@ bench-store: $(BUILD)/bench/bench_store
 bench-farm: $(BUILD)/bench/bench_farm
 	@tests/bench/farm.sh
 bench-ranks: all
-	@tests/bench/ranks.sh
+	@/usr/bin/python3 tests/bench/ranks.py
 .PHONY: bench-floor bench-analyze bench-store bench-farm bench-ranks bench-scale
 bench-scale: bench-store bench-farm bench-ranks
 bench: bench-floor bench-analyze bench-scale

@@ -31,19 +31,22 @@ const struct mv_costs mv_costs_usual = {.service = 20e-6,
                                         .eager = 4096,
                                         .commit = 0.01,
                                         .commit_byte = 1e-8,
+                                        .commit_group = 3e-4,
+                                        .finish_byte = 1e-8,
+                                        .finish_group = 1e-3,
                                         .commit_wait = MV_COMMIT_SECONDS,
                                         .spread = 0.1};
 
 struct parcel {          /* a unit */
   double seconds, there; /* to compute; when the rank has it */
-  int64_t bytes;
+  int64_t bytes, number;
 };
 
 struct rank {
   struct parcel waiting; /* the next unit, if `holds` */
   bool holds;
-  int64_t bytes; /* of the result under way */
-  double finish; /* of the unit that it is about */
+  int64_t bytes, number; /* of the result under way */
+  double finish;         /* of the unit that it is about */
 };
 
 struct event {
@@ -64,6 +67,8 @@ struct farm {
   int64_t pending;               /* bytes to commit */
   double since;                  /* the oldest of them */
   double committed, took;        /* the last commit was over, and its seconds */
+  bool *held;                    /* [all units] waits to be committed; */
+  int64_t *number, kept;         /* [kept] those */
   double busy, committing, idle; /* idle: after the last units */
   struct mv_forecast f;
 };
@@ -117,7 +122,8 @@ static bool take_unit(struct farm *f, struct parcel *unit)
     return false;
   }
   f->within++;
-  *unit = (struct parcel){.seconds = f->load[f->at].seconds * scatter(f), .bytes = f->load[f->at].bytes};
+  *unit = (struct parcel){
+      .seconds = f->load[f->at].seconds * scatter(f), .bytes = f->load[f->at].bytes, .number = f->f.units};
   f->f.work += unit->seconds;
   f->f.bytes += (double)unit->bytes;
   f->f.units++;
@@ -134,6 +140,7 @@ static struct event begin(struct farm *f, int rank, const struct parcel *unit, d
     seconds /= 1 - fmin(f->busy / fmax(f->now, 1e-9), BUSY_MOST);
   }
   r->bytes = unit->bytes;
+  r->number = unit->number;
   r->finish = start + seconds;
   return (struct event){r->finish + (rank > 0 ? f->costs->latency : 0), rank};
 }
@@ -159,19 +166,37 @@ static bool give(struct farm *f, int rank, struct parcel *unit)
   return true;
 }
 
+/* Units that follow each other are written as one group. */
+static int64_t count_groups(const struct farm *f)
+{
+  int64_t groups = 0;
+  for (int64_t k = 0; k < f->kept; k++) {
+    groups += f->number[k] == 0 || !f->held[f->number[k] - 1];
+  }
+  return groups;
+}
+
 static void commit(struct farm *f)
 {
-  double seconds = f->costs->commit + f->costs->commit_byte * (double)f->pending;
+  int64_t groups = count_groups(f);
+  double seconds =
+      f->costs->commit + f->costs->commit_byte * (double)f->pending + f->costs->commit_group * (double)groups;
   work(f, seconds);
   f->committing += seconds;
   f->committed = f->now;
   f->took = seconds;
+  while (f->kept > 0) {
+    f->held[f->number[--f->kept]] = false;
+  }
   f->pending = 0;
+  f->f.groups += groups;
   f->f.commits++;
 }
 
-static void keep(struct farm *f, int64_t bytes)
+static void keep(struct farm *f, int64_t bytes, int64_t number)
 {
+  f->held[number] = true;
+  f->number[f->kept++] = number;
   f->since = f->pending == 0 ? f->now : f->since;
   f->pending += bytes;
   if (mv_commit_due((double)f->pending, f->now - f->since, f->costs->commit_wait, f->now - f->committed, f->took)) {
@@ -197,7 +222,7 @@ static void serve(struct farm *f)
   const struct mv_costs *c = f->costs;
   struct event e = f->heap[0];
   struct rank *r = &f->rank[e.rank];
-  int64_t bytes = r->bytes;
+  int64_t bytes = r->bytes, number = r->number;
   bool begins = r->holds; /* if not, there are no more */
   f->now = fmax(f->now, e.time);
   work(f, service(f) / 2 + c->per_byte * (double)bytes);
@@ -213,16 +238,22 @@ static void serve(struct farm *f)
       sink(f, 0, last);
     }
   }
-  keep(f, bytes);
+  keep(f, bytes, number);
 }
 
 struct mv_forecast mv_simulate(const struct mv_costs *costs, const struct mv_load *load, size_t loads, int ranks,
                                bool master_computes)
 {
   struct farm f = {.costs = costs, .load = load, .loads = loads, .ranks = ranks};
+  int64_t units = 0;
   f.first = master_computes || ranks == 1 ? 0 : 1;
   f.rank = mv_memory_take((size_t)ranks, sizeof *f.rank);
   f.heap = mv_memory_take((size_t)ranks, sizeof *f.heap);
+  for (size_t k = 0; k < loads; k++) {
+    units += load[k].units;
+  }
+  f.held = mv_memory_take((size_t)units, sizeof *f.held);
+  f.number = mv_memory_take((size_t)units, sizeof *f.number);
   start(&f);
   while (f.events > 0) {
     serve(&f);
@@ -240,6 +271,9 @@ struct mv_forecast mv_simulate(const struct mv_costs *costs, const struct mv_loa
     f.f.busy = f.busy / f.now;
     f.f.committing = f.committing / f.now;
   }
+  f.f.finish = costs->finish_byte * f.f.bytes + costs->finish_group * (double)f.f.groups;
+  free(f.held);
+  free(f.number);
   free(f.rank);
   free(f.heap);
   return f.f;

@@ -12,7 +12,7 @@
 
 #include "metavar/memory.h"
 
-#define JOINED_BYTES (INT64_C(64) << 20) /* as the largest result of a worker */
+#define JOINED_BYTES (1 << 20) /* beyond, a group costs less than a copy */
 
 /* One field of a result: so many bytes for each replicate, or each block of moments. */
 struct part {

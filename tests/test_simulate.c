@@ -127,13 +127,13 @@ static void commits(void **state)
 {
   (void)state;
   struct mv_costs costs = {.service = 1e-5, .commit = 0.05, .commit_wait = 1e9};
-  struct mv_load load = {100000, 0.1, 100 << 10};
-  double rate = 50 / 0.1 * (100 << 10); /* bytes a second, */
+  struct mv_load load = {100000, 0.1, 60 << 10};
+  double rate = 50 / 0.1 * (60 << 10); /* bytes a second, */
   struct mv_forecast f = simulate(costs, load, 51, false);
   near(f.committing, 0.1, 0.01);
-  costs.commit = 0.2; /* 1.8 s of which would be more than 64 MiB; fewer while rank 0 writes */
+  costs.commit = 0.2; /* 1.8 s of which would be more than 32 MiB; fewer while rank 0 writes */
   f = simulate(costs, load, 51, false);
-  double period = 8 * MV_COMMIT_BYTES / rate;
+  double period = 4 * MV_COMMIT_BYTES / rate;
   assert_true(f.committing > 0.2 / (period + 0.2) && f.committing < 0.2 / period);
 }
 

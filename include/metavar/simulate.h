@@ -8,16 +8,18 @@
 
 /* Seconds of rank 0's main thread, unless said otherwise. */
 struct mv_costs {
-  double service;     /* a result taken, the next unit given, the result handed on */
-  double per_rank;    /* more of it for every rank: MPI looks for a message from each */
-  double per_byte;    /* more of it for every byte of the result */
-  double worker;      /* of a worker: for each unit, besides computing it */
-  double latency;     /* of a message, one way */
-  int64_t eager;      /* bytes: who sends more waits until rank 0 takes them */
-  double commit;      /* writing what has gathered, */
-  double commit_byte; /* more for every byte, */
-  double commit_wait; /* when the oldest has waited so long, or as mv_commit_due (store.h) says */
-  double spread;      /* standard deviation of the logarithm of a unit's time around what was predicted */
+  double service;                   /* a result taken, the next unit given, the result handed on */
+  double per_rank;                  /* more of it for every rank: MPI looks for a message from each */
+  double per_byte;                  /* more of it for every byte of the result */
+  double worker;                    /* of a worker: for each unit, besides computing it */
+  double latency;                   /* of a message, one way */
+  int64_t eager;                    /* bytes: who sends more waits until rank 0 takes them */
+  double commit;                    /* writing what has gathered, */
+  double commit_byte;               /* more for every byte */
+  double commit_group;              /* and for every group of units that follow each other, */
+  double commit_wait;               /* when the oldest has waited so long, or as mv_commit_due (store.h) says */
+  double finish_byte, finish_group; /* the same for making results.h5, when all is over */
+  double spread;                    /* standard deviation of the logarithm of a unit's time around what was predicted */
 };
 
 /* As measured with tests/bench/farm.sh (src/README.md). */
@@ -39,8 +41,9 @@ struct mv_forecast {
   double waiting;    /* and waiting for rank 0 or for messages; with efficiency they add up to 1 */
   double busy;       /* share of its time in which rank 0's main thread works, */
   double committing; /* and of that for commits */
+  double finish;     /* more seconds in which results.h5 is made */
   double bytes;      /* of results */
-  int64_t units, commits;
+  int64_t units, commits, groups;
 };
 
 /* The loads are handed out in this order. master_computes: as in farm.h. The same arguments give the same forecast. */

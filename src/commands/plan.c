@@ -153,6 +153,8 @@ static void print_ranks(const struct forecast *f)
   printf("  lost: %.1f %% after a rank's last unit, %.1f %% waiting for rank 0 (busy for %.1f %% of the time, %.1f %% "
          "with commits), %.2f %% because rank 0 does not compute\n",
          100 * r->tail, 100 * r->waiting, 100 * r->busy, 100 * r->committing, 100 * r->master);
+  printf("  and %s to make results.h5 from %s of units, which is no part of the efficiency\n",
+         mv_text_duration(r->finish, time), mv_text_count((double)r->groups, units));
   if (r->efficiency < 0.95) {
     printf("  %s\n", advice(r));
   }
@@ -221,11 +223,11 @@ static void print_json(const struct forecast *f)
   if (f->ranks > 0 && !job->train.updates) {
     const struct mv_forecast *r = &f->run;
     json_object_set_new(o, "simulation",
-                        json_pack("{si sf sf sf sf sf sf sf sf sI sI sf}", "ranks", f->ranks, "latency",
+                        json_pack("{si sf sf sf sf sf sf sf sf sI sI sI sf sf}", "ranks", f->ranks, "latency",
                                   f->costs.latency, "seconds", r->seconds, "efficiency", r->efficiency, "tail", r->tail,
                                   "waiting", r->waiting, "master", r->master, "busy", r->busy, "committing",
                                   r->committing, "units", (json_int_t)r->units, "commits", (json_int_t)r->commits,
-                                  "bytes", r->bytes));
+                                  "groups", (json_int_t)r->groups, "finish", r->finish, "bytes", r->bytes));
   }
   json_dumpf(o, stdout, JSON_INDENT(2));
   printf("\n");

@@ -2,7 +2,7 @@
  *
  * Units that sleep for some milliseconds stand for ranks with cores of their own, so that 64 ranks on two cores behave
  * as 64 ranks. For the same reason rank 0 is given 0.1 ms of work with each result (a store's, exaggerated), so that it,
- * and not the two cores, limits; and a high priority where that is allowed. Its costs are taken from the trials `idle` and
+ * and not the two cores, limits; and real-time priority where that is allowed. Its costs are taken from the trials `idle` and
  * `large` with the fewest ranks (processor time of its thread for a unit, and for a byte) and kept in the file COSTS;
  * everything else is predicted from them.
  *
@@ -15,8 +15,8 @@
  *   commits   as 0.5, and rank 0 writes nothing for 20 ms four times a second
  */
 #include <assert.h>
-#include <fcntl.h>
 #include <math.h>
+#include <sched.h>
 #include <sys/prctl.h>
 
 #include "bench.h"
@@ -119,9 +119,22 @@ static void silent(void *self, int rank, double seconds, int units)
 static void heard(void *self, int rank) { (void)self, (void)rank; }
 static void orphan(void *self, double seconds) { (void)self, (void)seconds, abort(); }
 
+/* Seconds that this thread was ready to run and others had its core. */
+static double delayed_seconds(void)
+{
+  long long ran, waited = 0;
+  FILE *f = fopen("/proc/thread-self/schedstat", "r");
+  if (f && fscanf(f, "%lld %lld", &ran, &waited) != 2)
+    waited = 0;
+  if (f)
+    fclose(f);
+  return 1e-9 * (double)waited;
+}
+
 struct measured {
   double seconds, cpu; /* of all; of rank 0's main thread, for one unit */
   double longer;       /* a unit took so many times what it should */
+  double delayed;      /* share of the time in which rank 0 had no core */
   int64_t units;
 };
 
@@ -141,13 +154,17 @@ static struct measured run_trial(struct mv_comm *comm, const struct trial *trial
                          .orphan = orphan};
   char ready = 1, all[64];
   mv_comm_gather(comm, &ready, 1, all);
-  double start = mv_clock_monotonic(), cpu = thread_seconds(), work = 0;
+  double start = mv_clock_monotonic(), cpu = thread_seconds(), delayed = delayed_seconds(), work = 0;
   bool complete = mv_farm_run(comm, &farm);
   assert(complete);
   for (int k = 0; k < SORTS; k++)
     work += (double)trial->load[k].units * trial->load[k].seconds;
-  return (struct measured){mv_clock_monotonic() - start, (thread_seconds() - cpu) / (double)(w.units ? w.units : 1),
-                           work > 0 ? w.late / work : 1, w.units};
+  double seconds = mv_clock_monotonic() - start;
+  return (struct measured){.seconds = seconds,
+                           .cpu = (thread_seconds() - cpu) / (double)(w.units ? w.units : 1),
+                           .longer = work > 0 ? w.late / work : 1,
+                           .delayed = (delayed_seconds() - delayed) / seconds,
+                           .units = w.units};
 }
 
 /* Five sorts of units, `load` times as many a second as rank 0 can serve. */
@@ -193,10 +210,10 @@ static void report(FILE *csv, const struct mv_costs *costs, int ranks, const str
     struct mv_forecast f = mv_simulate(&c, load, SORTS, ranks, false);
     simulated = (double)f.units / f.seconds;
   }
-  printf("%5d %-8s %9.3g %8lld %12.0f %12.0f %7.3f\n", ranks, t->name, t->load[SORTS / 2].seconds, (long long)t->bytes,
-         measured, simulated, simulated / measured);
-  csv_line(csv, "%d,%s,%.4g,%lld,%.1f,%.1f,%.4f,%.4g,%.4f", ranks, t->name, t->load[SORTS / 2].seconds,
-           (long long)t->bytes, measured, simulated, simulated / measured, 1e6 * m->cpu, m->longer);
+  printf("%5d %-8s %9.3g %8lld %12.0f %12.0f %7.3f %8.3f\n", ranks, t->name, t->load[SORTS / 2].seconds,
+         (long long)t->bytes, measured, simulated, simulated / measured, m->delayed);
+  csv_line(csv, "%d,%s,%.4g,%lld,%.1f,%.1f,%.4f,%.4g,%.4f,%.4f", ranks, t->name, t->load[SORTS / 2].seconds,
+           (long long)t->bytes, measured, simulated, simulated / measured, 1e6 * m->cpu, m->longer, m->delayed);
 }
 
 /* Costs of rank 0 from the trials of units that take no time. */
@@ -218,9 +235,9 @@ int main(int argc, char **argv)
   assert(argc == 3 && ranks <= 64);
   prctl(PR_SET_TIMERSLACK, 1000);
   if (rank == 0)
-    setpriority(PRIO_PROCESS, 0, -15); /* if we may */
+    sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){1}); /* if we may */
   FILE *csv = rank == 0 ? csv_open(argv[1], "ranks,trial,unit_seconds,bytes,units_per_second,simulated,ratio,"
-                                            "service_us,longer")
+                                            "service_us,longer,delayed")
                         : NULL;
   FILE *known = fopen(argv[2], "rb");
   bool learn = !known || fread(&costs, sizeof costs, 1, known) != 1;
@@ -235,8 +252,9 @@ int main(int argc, char **argv)
     if (known) {
       fwrite(&costs, sizeof costs, 1, known);
       fclose(known);
-      printf("rank 0: %.2f us for a unit, %.3g ns for a byte\n%5s %-8s %9s %8s %12s %12s %7s\n", 1e6 * costs.service,
-             1e9 * costs.per_byte, "ranks", "trial", "unit s", "bytes", "units/s", "simulated", "ratio");
+      printf("rank 0: %.2f us for a unit, %.3g ns for a byte\n%5s %-8s %9s %8s %12s %12s %7s %8s\n",
+             1e6 * costs.service, 1e9 * costs.per_byte, "ranks", "trial", "unit s", "bytes", "units/s", "simulated",
+             "ratio", "delayed");
     }
   }
   const struct trial trials[] = {{.name = "farm", .load = {{40000, 0, 64}}, .bytes = 64},
@@ -258,7 +276,7 @@ int main(int argc, char **argv)
   }
   if (rank == 0) {
     printf("%5d probe: %.0f ns\n", ranks, 1e9 * probed);
-    csv_line(csv, "%d,probe,,,,,,%.4g,", ranks, 1e6 * probed);
+    csv_line(csv, "%d,probe,,,,,,%.4g,,", ranks, 1e6 * probed);
     fclose(csv);
   }
   return mv_comm_stop(comm, 0, 60);

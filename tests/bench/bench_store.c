@@ -1,11 +1,13 @@
 /* bench_store.c - what storing costs. bench_store JOB RUN CSV
  *
- * Once for `store: samples` and once for `store: moments`, all entries of JOB:
+ * Once for `store: samples` and once for `store: moments`, 4000 replicates of every cell of JOB:
  *   share     units are computed and stored by turns in one thread, commits as in a run, then results.h5 is made: seconds
  *             of computing (storing nothing), of storing, of finalizing, and (storing + finalizing) / all
  *   commits   of .1, 1 and 7.5 MB with bytes of no meaning: medians, and the line a + b bytes through the outer two; these
  *             drive the simulation of many ranks
  */
+#include <stdbool.h>
+
 #include "bench.h"
 #include "metavar/clock.h"
 #include "metavar/memory.h"
@@ -33,15 +35,16 @@ static void stop(const char *what)
   exit(1);
 }
 
-static void open_run(struct bench *b, const char *suffix, const char *more)
+static void open_run(struct bench *b, const char *suffix, bool small)
 {
   char kind[64], command[8300], run[4096];
-  int code, count = more ? 2 : 1;
+  int code;
   snprintf(run, sizeof run, "%s/%s_%s", b->run, b->kind, suffix);
   snprintf(kind, sizeof kind, "estimators.*.store=%s", b->kind);
   snprintf(command, sizeof command, "rm -rf '%s'", run);
-  const char *set[] = {kind, more};
-  b->job = mv_job_read(b->job_path, set, count, mv_kernel_best(), stderr);
+  const char *set[] = {kind, "estimators.*.replicates=4000", "block=100",
+                       "unit=100"}; /* the latter for small commits */
+  b->job = mv_job_read(b->job_path, set, small ? 4 : 2, mv_kernel_best(), stderr);
   if (!b->job || system(command) != 0)
     stop("no job");
   b->plan = mv_plan_make(b->job);
@@ -71,7 +74,7 @@ static void must(int exit_code)
 
 static void bench_share(struct bench *b)
 {
-  open_run(b, "share", NULL);
+  open_run(b, "share", false);
   struct mv_worker *worker = mv_worker_create(b->plan);
   struct mv_unit unit;
   double compute = 0, store = 0, samples = 0, bytes = 0;
@@ -116,12 +119,11 @@ static void add_fake(struct bench *b, const struct mv_unit *unit, size_t *size)
   free(head);
 }
 
-/* Largest unit of the schedule's first entry with results of at most a tenth of the smallest commit. */
 static void bench_commits(struct bench *b)
 {
   double took[SIZES][REPEATS], size[SIZES] = {0};
   struct mv_unit unit;
-  open_run(b, "commits", strcmp(b->kind, "samples") ? "block=100" : "unit=64");
+  open_run(b, "commits", true);
   for (int k = 0; k < SIZES * REPEATS; k++) {
     double bytes = 0;
     size_t one;
