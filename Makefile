@@ -159,7 +159,7 @@ bench-floor: $(BENCH_KERNELS:%=$(BUILD)/bench/floor_%)
 # 10^7 samples analysed.
 bench-analyze: all
 	@tests/bench/analyze.sh
-# One rank and two, rank 0 with many ranks, the store, memory; each in a few minutes.
+# The store; the farm against its simulation; one rank and two, idle ranks, memory; many ranks simulated. A few minutes each.
 $(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h $(BUILD)/libmetavar.a Makefile
 	@mkdir -p $(@D)
 	$(CC) $(COMMON) -Itests/bench $< $(BUILD)/libmetavar.a $(LIBS) -o $@
@@ -169,8 +169,10 @@ bench-farm: $(BUILD)/bench/bench_farm
 	@tests/bench/farm.sh
 bench-ranks: all
 	@/usr/bin/python3 tests/bench/ranks.py
-.PHONY: bench-floor bench-analyze bench-store bench-farm bench-ranks bench-scale
-bench-scale: bench-store bench-farm bench-ranks
+bench-plan: $(BUILD)/bench/bench_plan
+	@$< tests/bench/results/plan.csv
+.PHONY: bench-floor bench-analyze bench-store bench-farm bench-ranks bench-plan bench-scale
+bench-scale: bench-store bench-farm bench-ranks bench-plan
 bench: bench-floor bench-analyze bench-scale
 
 fuzz:
@@ -189,6 +191,7 @@ help:
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
 	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples: lines in tests/bench/results/'
+	@echo 'make bench-scale the part of it that is about many ranks: bench-store, bench-farm, bench-ranks, bench-plan'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
