@@ -25,10 +25,11 @@ static inline const char *cpu_model(void)
   return model ? model + 2 : "unknown";
 }
 
-/* Opens to append; a new file gets the header. */
+/* Opens to append; a new file gets the header. Lines of stdout appear at once from here on. */
 static inline FILE *csv_open(const char *path, const char *header)
 {
   FILE *csv = fopen(path, "a");
+  setvbuf(stdout, NULL, _IOLBF, 0);
   if (csv && fseek(csv, 0, SEEK_END) == 0 && ftell(csv) == 0)
     fprintf(csv, "date,commit,cpu,cores,load,%s\n", header);
   return csv;
