@@ -171,9 +171,11 @@ bench-ranks: all
 	@/usr/bin/python3 tests/bench/ranks.py
 bench-plan: $(BUILD)/bench/bench_plan
 	@$< tests/bench/results/plan.csv
-.PHONY: bench-floor bench-analyze bench-store bench-farm bench-ranks bench-plan bench-scale
+bench-reference: all
+	@tests/bench/reference.sh
+.PHONY: bench-floor bench-analyze bench-reference bench-store bench-farm bench-ranks bench-plan bench-scale
 bench-scale: bench-store bench-farm bench-ranks bench-plan
-bench: bench-floor bench-analyze bench-scale
+bench: bench-floor bench-analyze bench-reference bench-scale
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
@@ -190,7 +192,7 @@ help:
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
-	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples: lines in tests/bench/results/'
+	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples, the reference against fd: lines in tests/bench/results/'
 	@echo 'make bench-scale the part of it that is about many ranks: bench-store, bench-farm, bench-ranks, bench-plan'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 

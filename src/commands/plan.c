@@ -19,6 +19,7 @@
 
 #define CALIBRATION_SECONDS 2.0
 #define RANKS_MOST          1000000
+#define LONG_UPDATE         0.01 /* seconds: worth more than one rank */
 
 struct row { /* one entry, or the sum of all */
   int64_t cells, samples, units;
@@ -153,10 +154,23 @@ static void print_ranks(const struct forecast *f)
   printf("  lost: %.1f %% after a rank's last unit, %.1f %% waiting for rank 0 (busy for %.1f %% of the time, %.1f %% "
          "with commits), %.2f %% because rank 0 does not compute\n",
          100 * r->tail, 100 * r->waiting, 100 * r->busy, 100 * r->committing, 100 * r->master);
-  printf("  and %s to make results.h5 from %s of units, which is no part of the efficiency\n",
+  printf("  and %s to make results.h5 from %s pieces, which is no part of the efficiency\n",
          mv_text_duration(r->finish, time), mv_text_count((double)r->groups, units));
   if (r->efficiency < 0.95) {
     printf("  %s\n", advice(r));
+  }
+}
+
+/* Updates that are long and cannot be shared out. */
+static void print_unspread(const struct forecast *f)
+{
+  const struct mv_job *job = f->plan->job;
+  for (int e = 0; e < job->entry_count; e++) {
+    if (job->train.updates && mv_population_blocks(job, e, 1) == 1 && f->seconds[e] > LONG_UPDATE) {
+      printf("%s: one rank computes a whole update; a large population is spread over ranks if it is written as "
+             "replicates (population: 2, replicates: pairs)\n",
+             job->entries[e].label);
+    }
   }
 }
 
@@ -194,6 +208,7 @@ static void print_text(const struct forecast *f)
   printf("disk: %s of results.h5 and as much again for the shards it is made from",
          mv_text_bytes(f->total.bytes, bytes));
   printf(f->free_bytes < 0 ? "\n" : "; free here: %s\n", mv_text_bytes(f->free_bytes, room));
+  print_unspread(f);
 }
 
 static void print_json(const struct forecast *f)
