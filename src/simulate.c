@@ -23,7 +23,7 @@
 #define MASTER_SHARE 0.25 /* of rank 0's time for messages, in planning */
 #define BUSY_MOST    0.9  /* of a core that rank 0's compute thread shares with its main thread */
 
-const struct mv_costs mv_costs_usual = {.service = 20e-6,
+const struct mv_costs mv_costs_usual = {.service = 40e-6,
                                         .per_rank = 1e-9,
                                         .per_byte = 1e-9,
                                         .worker = 20e-6,

@@ -22,7 +22,7 @@ struct mv_costs {
   double spread;                    /* standard deviation of the logarithm of a unit's time around what was predicted */
 };
 
-/* As measured with tests/bench/farm.sh (src/README.md). */
+/* As measured on two cores that had other work too, rounded up (src/README.md, Scale). */
 extern const struct mv_costs mv_costs_usual;
 
 /* Equal units that follow each other. */
