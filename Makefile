@@ -170,10 +170,23 @@ $(BUILD)/jax/installed-$(JAX_VERSION):
 	@touch $@
 bench-jax: all $(BUILD)/jax/installed-$(JAX_VERSION)
 	@$(BUILD)/jax/bin/python tests/bench/jax_pairs.py $(BUILD)/metavar $(JAX_VERSION) tests/bench/results/jax.csv
+# The store; the farm against its simulation; one rank and two, idle ranks, memory; many ranks simulated. A few minutes each.
+$(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h $(BUILD)/libmetavar.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -Itests/bench $< $(BUILD)/libmetavar.a $(LIBS) -o $@
+bench-store: $(BUILD)/bench/bench_store
+	@tests/bench/store.sh
+bench-farm: $(BUILD)/bench/bench_farm
+	@tests/bench/farm.sh
+bench-ranks: all
+	@/usr/bin/python3 tests/bench/ranks.py
+bench-plan: $(BUILD)/bench/bench_plan
+	@$< tests/bench/results/plan.csv
 bench-reference: all
 	@tests/bench/reference.sh
-.PHONY: bench-floor bench-analyze bench-reference bench-jax
-bench: bench-floor bench-analyze bench-reference
+.PHONY: bench-floor bench-analyze bench-reference bench-store bench-farm bench-ranks bench-plan bench-scale bench-jax
+bench-scale: bench-store bench-farm bench-ranks bench-plan
+bench: bench-floor bench-analyze bench-reference bench-scale
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
@@ -192,6 +205,7 @@ help:
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
 	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples, the reference against fd: lines in tests/bench/results/'
 	@echo 'make bench-jax the long study against the same in JAX, which it installs in $(BUILD)/jax: lines in tests/bench/results/'
+	@echo 'make bench-scale the part of it that is about many ranks: bench-store, bench-farm, bench-ranks, bench-plan'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -174,20 +174,25 @@ void mv_deadline_start(struct mv_deadline *d, double begin, double limit)
     d->at = mv_clock_monotonic() + left - fmin(MARGIN_SECONDS, fmax(0, MARGIN_SHARE * left));
 }
 
-void mv_deadline_free(struct mv_deadline *d) { free(d->predicted); }
+void mv_deadline_free(struct mv_deadline *d) { free(d->sort); }
 
 bool mv_deadline_admit(struct mv_deadline *d, double predicted)
 {
   double longest = 0, pace = d->measured_sum > d->predicted_sum ? d->measured_sum / d->predicted_sum : 1;
-  for (int k = 0; k < d->under_way; k++)
-    longest = fmax(longest, d->predicted[k]);
+  int at = d->sorts;
+  for (int k = 0; k < d->sorts; k++) {
+    longest = fmax(longest, d->sort[k].predicted);
+    at = d->sort[k].predicted == predicted ? k : at;
+  }
   if (mv_clock_monotonic() + CAUTION * pace * (longest + predicted) > d->at)
     return false;
-  if (d->under_way == d->capacity) {
+  if (at == d->capacity) {
     d->capacity = 2 * d->capacity + 16;
-    d->predicted = mv_memory_grow(d->predicted, (size_t)d->capacity, sizeof *d->predicted);
+    d->sort = mv_memory_grow(d->sort, (size_t)d->capacity, sizeof *d->sort);
   }
-  d->predicted[d->under_way++] = predicted;
+  if (at == d->sorts)
+    d->sort[d->sorts++] = (struct mv_under_way){predicted, 0};
+  d->sort[at].units++;
   return true;
 }
 
@@ -195,9 +200,10 @@ void mv_deadline_back(struct mv_deadline *d, double predicted, double measured)
 {
   d->predicted_sum += predicted;
   d->measured_sum += measured;
-  for (int k = 0; k < d->under_way; k++)
-    if (d->predicted[k] == predicted) {
-      d->predicted[k] = d->predicted[--d->under_way];
+  for (int k = 0; k < d->sorts; k++)
+    if (d->sort[k].predicted == predicted) {
+      if (--d->sort[k].units == 0)
+        d->sort[k] = d->sort[--d->sorts];
       return;
     }
 }

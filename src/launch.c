@@ -16,10 +16,9 @@
 #include "metavar/memory.h"
 #include "metavar/signals.h"
 
-#define PATIENCE_SECONDS           60.0 /* a rank is silent after so long, and after so many of its longest units */
-#define PATIENCE_UNITS             10
-#define MASTER_PATIENCE            30 /* times as long: rank 0 may be waiting for a disk */
-#define RANKS_MAX_COMPUTING_MASTER 64 /* beyond, rank 0 had better serve the others without delay */
+#define PATIENCE_SECONDS 60.0 /* a rank is silent after so long, and after so many of its longest units */
+#define PATIENCE_UNITS   10
+#define MASTER_PATIENCE  30 /* times as long: rank 0 may be waiting for a disk */
 
 struct mv_seat { /* of a rank */
   char host[64], kernel[16];
@@ -343,7 +342,7 @@ static void count_hands(struct mv_launch *l)
 {
   int ranks = mv_comm_size(l->comm);
   bool computes = ranks == 1 || l->options.computes == MV_COMPUTES_YES ||
-                  (l->options.computes == MV_COMPUTES_AUTO && ranks <= RANKS_MAX_COMPUTING_MASTER);
+                  (l->options.computes == MV_COMPUTES_AUTO && ranks <= MV_RANKS_COMPUTING_MASTER);
   l->hands = computes ? ranks : ranks - 1;
 }
 

@@ -10,14 +10,15 @@
 #include "metavar/schedule.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "metavar/memory.h"
 #include "metavar/ranges.h"
 #include "metavar/sample.h"
 
-#define UNIT_SECONDS   0.75                    /* long against a message, short against a patient user */
-#define UNITS_PER_RANK 8                       /* so that the last units end at about the same time everywhere */
+#define UNIT_SECONDS   0.75 /* long against a message, short against a patient user; or as rank 0 needs */
+#define UNITS_PER_RANK 8    /* so that the last units end at about the same time everywhere */
 #define UNIT_BYTES     (INT64_C(64) << 20)     /* of one result */
 #define GROUP          ((int64_t)MV_LANES_MAX) /* replicates that any kernel computes side by side without waste */
 
@@ -145,10 +146,8 @@ void mv_schedule_cut(struct mv_schedule *s, const double *seconds, int ranks)
   int entries = s->plan->job->entry_count;
   struct cut cut = {s, seconds, mv_memory_take((size_t)entries, sizeof *cut.size)};
   each_missing(s, time_range, &cut);
-  double target = s->seconds / (UNITS_PER_RANK * ranks);
-  if (!(target < UNIT_SECONDS)) {
-    target = UNIT_SECONDS;
-  }
+  double target = fmax(UNIT_SECONDS, mv_unit_seconds(&mv_costs_usual, ranks));
+  target = fmin(target, s->seconds / (UNITS_PER_RANK * ranks));
   for (int e = 0; e < entries; e++) {
     assert(seconds[e] > 0);
     cut.size[e] = unit_size(s->plan, e, seconds[e], target);
@@ -175,6 +174,18 @@ bool mv_schedule_next(struct mv_schedule *s, struct mv_unit *unit)
     s->within = 0;
   }
   return true;
+}
+
+struct mv_load *mv_schedule_loads(const struct mv_schedule *s, size_t *count)
+{
+  struct mv_load *loads = mv_memory_take(s->run_count, sizeof *loads);
+  *count = s->run_count;
+  for (size_t i = 0; i < s->run_count; i++) {
+    const struct run *run = &s->runs[i];
+    struct mv_unit unit = {run->cell, run->first, run->size};
+    loads[i] = (struct mv_load){run->units, run->seconds, (int64_t)mv_result_bytes(s->plan, &unit)};
+  }
+  return loads;
 }
 
 int64_t mv_schedule_units(const struct mv_schedule *s) { return s->units; }

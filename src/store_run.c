@@ -17,11 +17,9 @@
 #include "metavar/clock.h"
 #include "metavar/memory.h"
 
-#define LOOK_SECONDS   0.5         /* between looks for a request to stop */
-#define COMMIT_BYTES   (8 << 20)   /* commit when this much has gathered, */
-#define ROOM_SECONDS   300.0       /* how long a commit waits for a full disk; METAVAR_ROOM_SECONDS overrides */
-#define ROOM_RESERVE   (256 << 10) /* bytes that commits leave free, for the manifest and the attempt's record */
-#define COMMIT_SECONDS 10.0        /* or the oldest result has waited this long; METAVAR_COMMIT_SECONDS overrides */
+#define LOOK_SECONDS 0.5         /* between looks for a request to stop */
+#define ROOM_SECONDS 300.0       /* how long a commit waits for a full disk; METAVAR_ROOM_SECONDS overrides */
+#define ROOM_RESERVE (256 << 10) /* bytes that commits leave free, for the manifest and the attempt's record */
 
 struct mv_store {
   char path[4000];
@@ -37,6 +35,8 @@ struct mv_store {
   double waiting_since; /* the oldest of them */
   double looked;        /* for a request to stop */
   double patience;      /* seconds that it may wait */
+  double committed;     /* when the last commit was over, */
+  double commit_took;   /* and its seconds */
   double room_patience; /* seconds to wait for a full disk */
   double reserve;       /* bytes that commits leave free */
   bool (*hurry)(void *self);
@@ -85,7 +85,7 @@ struct mv_store *mv_store_open(const char *run, const struct mv_plan *plan, int 
   size_t length = strlen(run);
   *exit_code = mv_kill_start();
   if (*exit_code == MV_EXIT_OK)
-    *exit_code = read_seconds("METAVAR_COMMIT_SECONDS", COMMIT_SECONDS, &store->patience);
+    *exit_code = read_seconds("METAVAR_COMMIT_SECONDS", MV_COMMIT_SECONDS, &store->patience);
   if (*exit_code == MV_EXIT_OK)
     *exit_code = read_seconds("METAVAR_ROOM_SECONDS", ROOM_SECONDS, &store->room_patience);
   store->reserve = getenv("METAVAR_NO_GUARD") ? -INFINITY : ROOM_RESERVE; /* for tests: fail when writing fails */
@@ -176,7 +176,7 @@ int mv_store_row(const struct mv_store *store, int cell, int64_t row, double *va
 
 int mv_store_add(struct mv_store *store, const void *result, size_t size)
 {
-  void *copy = mv_memory_take(size, 1);
+  void *copy = mv_memory_grow(NULL, size, 1);
   memcpy(copy, result, size);
   store->pending = mv_memory_grow(store->pending, (size_t)store->pending_count + 1, sizeof *store->pending);
   if (!mv_result_view(store->plan, copy, size, &store->pending[store->pending_count])) {
@@ -193,8 +193,9 @@ int mv_store_add(struct mv_store *store, const void *result, size_t size)
 
 int mv_store_tick(struct mv_store *store)
 {
-  bool due = store->pending_bytes >= COMMIT_BYTES ||
-             (store->pending_count > 0 && mv_clock_monotonic() - store->waiting_since >= store->patience);
+  double now = mv_clock_monotonic();
+  bool due = store->pending_count > 0 && mv_commit_due((double)store->pending_bytes, now - store->waiting_since,
+                                                       store->patience, now - store->committed, store->commit_took);
   return due ? mv_store_commit(store) : MV_EXIT_OK;
 }
 
@@ -308,6 +309,8 @@ int mv_store_commit(struct mv_store *store)
   if (store->pending_count == 0)
     return MV_EXIT_OK;
   struct mv_shard shard;
+  double begin = mv_clock_monotonic();
+  store->pending_count = mv_results_join(store->plan, store->pending, store->pending_count);
   int code = write_shard(store, &shard);
   store->failed = code != MV_EXIT_OK;
   if (store->failed)
@@ -327,6 +330,8 @@ int mv_store_commit(struct mv_store *store)
     store->pending_count = 0;
     store->pending_bytes = 0;
   }
+  store->committed = mv_clock_monotonic();
+  store->commit_took = store->committed - begin;
   free(units);
   return fine ? MV_EXIT_OK : MV_EXIT_IO;
 }

@@ -315,7 +315,7 @@ void *mv_shard_image(const struct mv_plan *plan, const struct mv_schema *schema,
     fine = unit_write(file, k, plan, schema, &results[k], &scratch);
   ssize_t bytes = fine && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 ? H5Fget_file_image(file, NULL, 0) : -1;
   if (bytes > 0) {
-    image = mv_memory_take((size_t)bytes, 1);
+    image = mv_memory_grow(NULL, (size_t)bytes, 1);
     fine = H5Fget_file_image(file, image, (size_t)bytes) == bytes;
   }
   fine = H5Fclose(file) >= 0 && fine && bytes > 0;

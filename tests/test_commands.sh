@@ -60,6 +60,9 @@ done
 check "describe nonsense" code 2 "$metavar" describe nonsense
 check "plan" code 0 "$metavar" plan "$dir/job.yaml" --json
 check "plan counts samples" grep -q '"samples": 3654' "$dir/out"
+check "plan for many ranks" code 0 "$metavar" plan "$dir/job.yaml" --json --ranks 4096 --latency 1e-5
+check "tells the efficiency" grep -q '"efficiency": 0\.' "$dir/out"
+check "plan: no such number of ranks" code 2 "$metavar" plan "$dir/job.yaml" --ranks 1.5
 check "bad job" code 78 "$metavar" run "$dir/bad.yaml" -o "$dir/x"
 check "bad job under mpirun" code 78 mpirun -q -np 3 "$metavar" run "$dir/bad.yaml" -o "$dir/x"
 check "is told once" lines 1

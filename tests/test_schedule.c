@@ -192,6 +192,16 @@ static void sizes(void **state)
   assert_in_range(unit.count, 500, 1000);
   mv_schedule_free(s);
 
+  /* longer ones when there are so many ranks that rank 0 would have no rest */
+  set_replicates(&f, 0, INT64_C(10000000000));
+  s = mv_schedule_create(&f.plan);
+  mv_schedule_cut(s, even, 16384);
+  assert_true(mv_schedule_next(s, &unit));
+  double seconds = mv_unit_seconds(&mv_costs_usual, 16384);
+  assert_true(seconds > 1);
+  assert_in_range(unit.count, (int64_t)(999 * seconds), (int64_t)(1001 * seconds) + BLOCK);
+  mv_schedule_free(s);
+
   /* a result stays small whatever the job asks for */
   set_replicates(&f, 0, INT64_C(100000000000));
   f.job.unit = INT64_C(50000000000);

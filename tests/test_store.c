@@ -176,6 +176,8 @@ static int64_t committed(const struct mv_store *store)
 
 enum { TOTAL = 6 * (101 + 101 + 37) };
 
+static void count_units(void *self, const struct mv_unit *unit) { (void)unit, ++*(int *)self; }
+
 /* Computes what the store lacks. */
 struct have {
   const struct mv_plan *plan;
@@ -201,6 +203,26 @@ static void rig_repair(struct rig *rig, int64_t size)
 static void digest_of(const char *path, char hex[33]) { assert_int_equal(mv_results_digest(path, hex), MV_EXIT_OK); }
 
 /* --- what goes in comes out ------------------------------------------------------------------------------ */
+
+/* In whatever order they come, the units of one commit that follow each other are written as one. */
+static void test_units_join(void **state)
+{
+  (void)state;
+  struct rig rig;
+  int count = 0;
+  char hex[33], whole[33];
+  rig_open(&rig, "joined", 16, 0);
+  rig_fill(&rig, 16, 7, 1000);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  mv_store_committed(rig.store, count_units, &count);
+  assert_int_equal(count, rig.plan->cells);
+  assert_int_equal(committed(rig.store), TOTAL);
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  digest_of(rig.path, hex);
+  digest_of(in_scratch("digest2"), whole); /* every unit alone */
+  assert_string_equal(hex, whole);
+  rig_close(&rig);
+}
 
 static void test_same_digest(void **state)
 {
@@ -798,7 +820,7 @@ static void test_full_disk(void **state)
   char disk[256];
   snprintf(disk, sizeof disk, "%s", in_scratch("disk"));
   shell("mkdir %s", disk);
-  if (mount("none", disk, "tmpfs", 0, "size=1500k") != 0) {
+  if (mount("none", disk, "tmpfs", 0, "size=900k") != 0) {
     print_message("cannot mount a small tmpfs here: a full disk is not tested\n");
     skip();
   }
@@ -848,7 +870,7 @@ struct helpful {
 static bool make_room(void *self)
 {
   struct helpful *helpful = self;
-  return helpful->asked++ > 0 || mount("none", helpful->disk, "tmpfs", MS_REMOUNT, "size=2500k") != 0;
+  return helpful->asked++ > 0 || mount("none", helpful->disk, "tmpfs", MS_REMOUNT, "size=1100k") != 0;
 }
 
 static void test_waits_for_room(void **state)
@@ -859,7 +881,7 @@ static void test_waits_for_room(void **state)
   snprintf(disk, sizeof disk, "%s", helpful.disk);
   helpful.disk = disk;
   shell("mkdir -p %s", disk);
-  if (mount("none", disk, "tmpfs", 0, "size=1500k") != 0) {
+  if (mount("none", disk, "tmpfs", 0, "size=900k") != 0) {
     print_message("cannot mount a small tmpfs here: a full disk is not tested\n");
     skip();
   }
@@ -1016,6 +1038,7 @@ static int teardown(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_digest),
+                                     cmocka_unit_test(test_units_join),
                                      cmocka_unit_test(test_values),
                                      cmocka_unit_test(test_other_readers),
                                      cmocka_unit_test(test_resume),

@@ -3,15 +3,21 @@
 #define METAVAR_DEADLINE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* "90s", "10m", "2h", "3d", or as SLURM writes them: "10:00", "2:00:00", "1-00:00:00". False: none of these. */
 bool mv_duration_read(const char *text, double *seconds);
 
+/* Units handed out and not back yet, of one predicted length. Thousands of ranks hold tens of thousands, of few sorts. */
+struct mv_under_way {
+  double predicted;
+  int64_t units;
+};
+
 struct mv_deadline {
-  double at; /* on the monotonic clock; INFINITY: never */
-  /* units handed out and not back yet: predicted seconds of each */
-  int under_way, capacity;
-  double *predicted;
+  double at;                 /* on the monotonic clock; INFINITY: never */
+  struct mv_under_way *sort; /* [sorts] */
+  int sorts, capacity;
   double predicted_sum, measured_sum; /* of those that are back */
 };
 

@@ -8,6 +8,9 @@
 #include "metavar/progress.h"
 #include "metavar/run_options.h"
 
+/* Beyond so many ranks, rank 0 had better serve the others without delay. */
+#define MV_RANKS_COMPUTING_MASTER 64
+
 struct mv_launch {
   const struct mv_undertaking *what;
   struct mv_run_options options;

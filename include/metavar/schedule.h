@@ -3,6 +3,7 @@
 #define METAVAR_SCHEDULE_H
 
 #include "metavar/plan.h"
+#include "metavar/simulate.h"
 
 /* Seconds per replicate of every entry on this machine, measured in about `budget` seconds (at least one lane group
  * each; entries that the budget does not reach are scaled by plan->work). seconds[entry_count]. Returns the seconds it
@@ -26,8 +27,10 @@ int64_t mv_schedule_samples(const struct mv_schedule *);
 
 /* After the cut. */
 bool mv_schedule_next(struct mv_schedule *, struct mv_unit *); /* false: none left */
-int64_t mv_schedule_units(const struct mv_schedule *);         /* in all, handed out or not */
-double mv_schedule_longest(const struct mv_schedule *);        /* predicted seconds of the longest unit */
-double mv_schedule_seconds(const struct mv_schedule *);        /* predicted, of all units on one core */
+/* All units, in their order; malloc'ed. */
+struct mv_load *mv_schedule_loads(const struct mv_schedule *, size_t *count);
+int64_t mv_schedule_units(const struct mv_schedule *);  /* in all, handed out or not */
+double mv_schedule_longest(const struct mv_schedule *); /* predicted seconds of the longest unit */
+double mv_schedule_seconds(const struct mv_schedule *); /* predicted, of all units on one core */
 
 #endif

@@ -44,7 +44,17 @@ void mv_store_committed(const struct mv_store *, void (*visit)(void *self, const
  * Exit code; errors told. */
 int mv_store_row(const struct mv_store *, int cell, int64_t row, double *values, int8_t *status);
 
-/* Takes a copy of a result; commits when enough bytes or seconds have gathered. Exit code, 0 if fine. */
+/* When results are committed: the oldest has waited for `patience` seconds, or MV_COMMIT_BYTES have gathered and commits
+ * take no more than a tenth of the time (the last took `took` seconds and was over `since` seconds ago), or four times as
+ * many bytes have. */
+#define MV_COMMIT_SECONDS 10.0 /* the usual patience; METAVAR_COMMIT_SECONDS overrides */
+#define MV_COMMIT_BYTES   ((double)(8 << 20))
+static inline bool mv_commit_due(double bytes, double waited, double patience, double since, double took)
+{
+  return waited >= patience || bytes >= 4 * MV_COMMIT_BYTES || (bytes >= MV_COMMIT_BYTES && since >= 9 * took);
+}
+
+/* Takes a copy of a result; commits when that is due. Exit code, 0 if fine. */
 int mv_store_add(struct mv_store *, const void *result, size_t size);
 int mv_store_tick(struct mv_store *); /* commits if that is due; call it every now and then. Exit code */
 int mv_store_commit(struct mv_store *);

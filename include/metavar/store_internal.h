@@ -263,6 +263,10 @@ void mv_hdf5_start(void);
 const char *mv_hdf5_reason(void); /* of the first failure since */
 int64_t mv_hdf5_access(void);     /* a file access property list; the caller closes it */
 
+/* Sorts results and makes one of those that follow each other (store_join.c); their bytes are malloc'ed and stay the
+ * caller's. Returns how many are left. */
+int mv_results_join(const struct mv_plan *, struct mv_result *, int count);
+
 /* A shard of these results as the bytes of an HDF5 file: group per unit, datasets as in results.h5. NULL: HDF5 failed.
  */
 void *mv_shard_image(const struct mv_plan *, const struct mv_schema *, const struct mv_result *, int count,

@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "metavar/command.h"
+#include "metavar/launch.h"
 #include "metavar/memory.h"
 #include "metavar/ranges.h"
 #include "metavar/schedule.h"
@@ -17,6 +18,7 @@
 #include "metavar/train.h"
 
 #define CALIBRATION_SECONDS 2.0
+#define RANKS_MOST          1000000
 #define LONG_UPDATE         0.01 /* seconds: worth more than one rank */
 
 struct row { /* one entry, or the sum of all */
@@ -31,6 +33,9 @@ struct forecast {
   struct row *rows, total;
   int64_t first_round; /* samples, with a stopping rule */
   double free_bytes;   /* of the file system here; -1: unknown */
+  int ranks;           /* simulated; 0: none */
+  struct mv_costs costs;
+  struct mv_forecast run;
 };
 
 /* Bytes of the datasets of an entry; the rest of the file is small. */
@@ -47,11 +52,17 @@ static double entry_bytes(const struct mv_plan *plan, int entry)
   return points * blocks * 8.0 * (double)(2 + l->moments + l->pairs + 2 * l->vectors * MV_LARGEST);
 }
 
-/* Work units of every entry. */
-static void count_units(struct forecast *f, const struct mv_plan *plan)
+/* Work units of every entry, and how the ranks would get on with them. */
+static void cut_units(struct forecast *f, const struct mv_plan *plan)
 {
   struct mv_schedule *schedule = mv_schedule_create(plan);
-  mv_schedule_cut(schedule, f->seconds, 1);
+  mv_schedule_cut(schedule, f->seconds, f->ranks > 0 ? f->ranks : 1);
+  if (f->ranks > 0) {
+    size_t loads;
+    struct mv_load *load = mv_schedule_loads(schedule, &loads);
+    f->run = mv_simulate(&f->costs, load, loads, f->ranks, f->ranks <= MV_RANKS_COMPUTING_MASTER);
+    free(load);
+  }
   struct mv_unit unit;
   while (mv_schedule_next(schedule, &unit)) {
     f->rows[mv_plan_entry(plan, (int)unit.cell)].units++;
@@ -75,11 +86,11 @@ static void make_forecast(struct forecast *f, const struct mv_plan *plan)
 {
   const struct mv_job *job = plan->job;
   size_t entries = (size_t)job->entry_count;
-  *f = (struct forecast){.plan = plan,
-                         .seconds = mv_memory_take(entries, sizeof(double)),
-                         .rows = mv_memory_take(entries, sizeof(struct row)),
-                         .first_round = mv_plan_samples(plan),
-                         .free_bytes = -1};
+  f->plan = plan;
+  f->seconds = mv_memory_take(entries, sizeof(double));
+  f->rows = mv_memory_take(entries, sizeof(struct row));
+  f->first_round = mv_plan_samples(plan);
+  f->free_bytes = -1;
   for (int cell = 0; cell < plan->cells; cell++) { /* the worst case of a stopping rule */
     plan->replicates[cell] = mv_job_rows(job, mv_plan_entry(plan, cell));
   }
@@ -87,7 +98,7 @@ static void make_forecast(struct forecast *f, const struct mv_plan *plan)
     calibrate_updates(f, plan);
   } else {
     f->calibration = mv_calibrate(plan, CALIBRATION_SECONDS, f->seconds);
-    count_units(f, plan);
+    cut_units(f, plan);
   }
   for (int e = 0; e < job->entry_count; e++) {
     struct row *row = &f->rows[e];
@@ -119,6 +130,35 @@ static void print_row(const char *label, const char *store, const struct row *r,
 static size_t memory_of(const struct mv_plan *plan)
 {
   return plan->job->train.updates ? mv_population_memory(plan) : mv_worker_memory(plan);
+}
+
+/* Where most of what is lost goes, and what helps. */
+static const char *advice(const struct mv_forecast *r)
+{
+  if (r->tail > r->waiting) {
+    return "too little work for so many ranks: more replicates, or fewer ranks";
+  }
+  if (r->committing > r->busy / 2) {
+    return "rank 0 has too much to write: `store: moments`, larger blocks, or fewer ranks";
+  }
+  return "rank 0 has too many results to take: longer units (unit:), larger blocks, or fewer ranks";
+}
+
+static void print_ranks(const struct forecast *f)
+{
+  const struct mv_forecast *r = &f->run;
+  char time[MV_TEXT_SHORT], units[MV_TEXT_SHORT], rate[MV_TEXT_SHORT];
+  printf("with %d ranks: %s, efficiency %.1f %% (simulated; %s units/s, %s/s; messages of %.3g us)\n", f->ranks,
+         mv_text_duration(r->seconds, time), 100 * r->efficiency, mv_text_count((double)r->units / r->seconds, units),
+         mv_text_bytes(r->bytes / r->seconds, rate), 1e6 * f->costs.latency);
+  printf("  lost: %.1f %% after a rank's last unit, %.1f %% waiting for rank 0 (busy for %.1f %% of the time, %.1f %% "
+         "with commits), %.2f %% because rank 0 does not compute\n",
+         100 * r->tail, 100 * r->waiting, 100 * r->busy, 100 * r->committing, 100 * r->master);
+  printf("  and %s to make results.h5 from %s pieces, which is no part of the efficiency\n",
+         mv_text_duration(r->finish, time), mv_text_count((double)r->groups, units));
+  if (r->efficiency < 0.95) {
+    printf("  %s\n", advice(r));
+  }
 }
 
 /* Updates that are long and cannot be shared out. */
@@ -161,6 +201,9 @@ static void print_text(const struct forecast *f)
   printf("\nvalues, steps (inner-step equivalents) and us are of one %s.\n", trains ? "update" : "replicate");
   printf("core-hours and us: measured here in %.1f s with kernel %s; in all %s on one core\n", f->calibration,
          job->kernel->name, mv_text_duration(f->total.seconds, time));
+  if (f->ranks > 0 && !trains) {
+    print_ranks(f);
+  }
   printf("memory: %s in each rank, besides results under way\n", mv_text_bytes((double)memory_of(f->plan), memory));
   printf("disk: %s of results.h5 and as much again for the shards it is made from",
          mv_text_bytes(f->total.bytes, bytes));
@@ -192,13 +235,47 @@ static void print_json(const struct forecast *f)
   if (f->free_bytes >= 0) {
     json_object_set_new(o, "free_bytes", json_real(f->free_bytes));
   }
+  if (f->ranks > 0 && !job->train.updates) {
+    const struct mv_forecast *r = &f->run;
+    json_object_set_new(o, "simulation",
+                        json_pack("{si sf sf sf sf sf sf sf sf sI sI sI sf sf}", "ranks", f->ranks, "latency",
+                                  f->costs.latency, "seconds", r->seconds, "efficiency", r->efficiency, "tail", r->tail,
+                                  "waiting", r->waiting, "master", r->master, "busy", r->busy, "committing",
+                                  r->committing, "units", (json_int_t)r->units, "commits", (json_int_t)r->commits,
+                                  "groups", (json_int_t)r->groups, "finish", r->finish, "bytes", r->bytes));
+  }
   json_dumpf(o, stdout, JSON_INDENT(2));
   printf("\n");
   json_decref(o);
 }
 
+/* --ranks and --latency. Exit code; errors told. */
+static int read_farm(const struct mv_args *args, struct forecast *f)
+{
+  const char *ranks = mv_args_value(args, "ranks"), *latency = mv_args_value(args, "latency");
+  char *end = "";
+  f->costs = mv_costs_usual;
+  double number = ranks ? strtod(ranks, &end) : 0;
+  if (ranks && (*end || !*ranks || !(number >= 1 && number <= RANKS_MOST) || number != (int)number)) {
+    fprintf(stderr, "metavar plan: --ranks %s: must be a number of ranks, at most %d\n", ranks, RANKS_MOST);
+    return MV_EXIT_USAGE;
+  }
+  f->ranks = (int)number;
+  f->costs.latency = latency ? strtod(latency, &end) : f->costs.latency;
+  if (latency && (*end || !*latency || !(f->costs.latency >= 0 && f->costs.latency <= 1))) {
+    fprintf(stderr, "metavar plan: --latency %s: must be seconds from 0 to 1, as in 5e-6\n", latency);
+    return MV_EXIT_USAGE;
+  }
+  return MV_EXIT_OK;
+}
+
 static int run(const struct mv_args *args)
 {
+  struct forecast forecast = {0};
+  int exit_code = read_farm(args, &forecast);
+  if (exit_code != MV_EXIT_OK) {
+    return exit_code;
+  }
   const char *const *overrides;
   int count = mv_args_values(args, "set", &overrides);
   struct mv_job *job = mv_job_read(mv_args_at(args, 0), overrides, count, mv_kernel_best(), stderr);
@@ -206,7 +283,6 @@ static int run(const struct mv_args *args)
     return MV_EXIT_JOB;
   }
   struct mv_plan *plan = mv_plan_make(job);
-  struct forecast forecast;
   make_forecast(&forecast, plan);
   (mv_args_value(args, "json") ? print_json : print_text)(&forecast);
   free(forecast.rows);
@@ -222,15 +298,18 @@ const struct mv_command mv_command_plan = {
     .least = 1,
     .most = 1,
     .summary = "tell what a job will cost: cells, samples, bytes, core-hours",
-    .doc = "Reads the job file JOB and tells, for every entry, the number of cells, samples and work units, the bytes "
-           "it will take in "
-           "results.h5, and the core-hours that follow from a calibration of a few seconds on this machine (too high "
-           "when it is busy). Runs "
-           "nothing else and "
-           "writes nothing.",
-    .options = (const struct mv_option[]){{"set", 's', "KEY=VALUE",
-                                           "replace a setting of the job file, as in seed=7; may be repeated"},
-                                          {"json", 'j', NULL, "the same as JSON"},
-                                          {0}},
+    .doc =
+        "Reads the job file JOB and tells, for every entry, the number of cells, samples and work units, the bytes "
+        "it will take in results.h5, and the core-hours that follow from a calibration of a few seconds on this "
+        "machine (too high when it is busy). With --ranks it also simulates the messages and commits of a run with so "
+        "many ranks, with the costs of rank 0 that were measured on the machine of src/README.md. Runs nothing else "
+        "and writes nothing.",
+    .options =
+        (const struct mv_option[]){
+            {"set", 's', "KEY=VALUE", "replace a setting of the job file, as in seed=7; may be repeated"},
+            {"ranks", 'n', "P", "simulate P ranks: how long they take, with what efficiency, and what limits"},
+            {"latency", 0, "SECONDS", "of a message between them (default 5e-6)"},
+            {"json", 'j', NULL, "the same as JSON"},
+            {0}},
     .run = run,
 };
