@@ -36,7 +36,7 @@ FLAGS_generic := -DMV_NUM=MV_NUM_LANES -DMV_LANES=2
 
 TASKS := $(patsubst src/tasks/%.c,%,$(sort $(wildcard src/tasks/*.c)))
 ESTIMATORS := $(patsubst src/estimators/%.c,%,$(sort $(wildcard src/estimators/*.c)))
-KERNEL_SRC := src/unroll.c src/variant.c $(TASKS:%=src/tasks/%.c) $(ESTIMATORS:%=src/estimators/%.c)
+KERNEL_SRC := src/lifetime.c src/unroll.c src/unroll_back.c src/variant.c $(TASKS:%=src/tasks/%.c) $(ESTIMATORS:%=src/estimators/%.c)
 FRAME_SRC := $(filter-out src/main.c $(KERNEL_SRC),$(wildcard src/*.c src/commands/*.c analysis/*.c))
 
 KERNEL_OBJ := $(foreach v,$(VARIANTS),$(KERNEL_SRC:src/%.c=$(BUILD)/kernel/$v/%.o))
