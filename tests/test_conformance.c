@@ -15,8 +15,8 @@ static void for_all_pairs(pair_check *check)
   const struct mv_kernel *scalar = mv_kernel_find("scalar");
   for (int t = 0; scalar->tasks[t]; t++)
     for (int e = 0; scalar->estimators[e]; e++)
-      if (mv_pair_valid(scalar->tasks[t], scalar->estimators[e]))
-        for (int recipe = 0; recipe < MV_RECIPES; recipe++)
+      for (int recipe = 0; recipe < MV_RECIPES; recipe++)
+        if (mv_recipe_valid(recipe, scalar->tasks[t], scalar->estimators[e]))
           check(scalar->tasks[t]->name, scalar->estimators[e]->name, recipe);
 }
 

@@ -6,9 +6,14 @@
  *   direct = (1/T) sum D_n   correction = (1/T) sum C_n      estimate = direct + lambda correction, any lambda offline.
  * One simulated lifetime serves all T, gamma and Hessian modes at once: they share the primal, only tangents differ.
  * `weighted` is the unbiased gradient of the window-weighted objective (weights P(n in window)/T, full tangents, lambda
- * = gamma = 1), which parts the bias of lost credit from that of window coverage. Forward mode: M tangent columns per
- * window and Hessian mode.
+ * = gamma = 1), which parts the bias of lost credit from that of window coverage.
+ *
+ * Forward mode: M tangent columns for each window and Hessian mode. Reverse mode: adjoint columns instead, one for direct, one for
+ * the correction at each gamma. D_n gives surrogate_n the weight 1, and all C_n together give ell_m the weight
+ *   sum_{n>m} gamma^(n-m) R_n
+ * over the window, which has been summed up when the walk back comes to m.
  */
+#include "metavar/mode.h"
 #include "metavar/window.h"
 
 struct settings {
@@ -18,6 +23,7 @@ struct settings {
   int64_t lifetimes;
   int window;
   bool weighted;
+  struct mv_mode_settings mode;
 };
 
 static const struct mv_field fields[] = {
@@ -32,7 +38,12 @@ static const struct mv_field fields[] = {
     {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
     {"weighted", MV_BOOL, offsetof(struct settings, weighted), "true", 0, 0, NULL, NULL,
      "also estimate the exact gradient of each truncation's window-weighted objective"},
+    {"mode", MV_CHOICE, offsetof(struct settings, mode.mode), "auto", 0, 0, mv_mode_names, NULL, MV_MODE_DOC},
+    {"checkpoints", MV_INT, offsetof(struct settings, mode.checkpoints), "0", 0, 1e9, NULL, "1", MV_CHECKPOINTS_DOC},
+    {"memory", MV_INT, offsetof(struct settings, mode.memory), "250000000", 1, 0x1p50, NULL, "byte", MV_MEMORY_DOC},
     MV_FIELD_END};
+
+static double work_of(const struct settings *, const struct mv_problem *, enum mv_mode);
 
 static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)
 {
@@ -51,6 +62,7 @@ static void complete(void *settings, const struct mv_problem *p, struct mv_compl
     for (int j = 0; j < i; j++)
       if (s->meta_discount.value[i] == s->meta_discount.value[j])
         mv_complain(complaints, "meta_discount", "discount %g is listed twice; remove one", s->meta_discount.value[i]);
+  mv_mode_complete(&s->mode, p, work_of(s, p, MV_MODE_FORWARD), work_of(s, p, MV_MODE_REVERSE), complaints);
 }
 
 static int outputs(const void *settings, const struct mv_problem *p, struct mv_output *out)
@@ -112,9 +124,12 @@ static int cost(const void *settings, const struct mv_problem *p, double *primal
   const struct settings *s = settings;
   for (int t = 0; t < s->truncation.count; t++)
     for (int h = 0; h < s->hessian.count; h++) {
-      int64_t length = s->truncation.value[t];
-      primal[t * s->hessian.count + h] = (double)s->lifetimes * mv_window_reach(p, (enum mv_window)s->window, length);
-      tangent[t * s->hessian.count + h] = (double)(s->lifetimes * length * p->shape.meta);
+      const int64_t length = s->truncation.value[t];
+      const bool back = s->mode.mode == MV_MODE_REVERSE;
+      double again = back ? mv_mode_evaluations(&s->mode, p, length) - (double)length : 0.0;
+      primal[t * s->hessian.count + h] =
+          (double)s->lifetimes * (mv_window_reach(p, (enum mv_window)s->window, length) + again);
+      tangent[t * s->hessian.count + h] = (double)(s->lifetimes * length * (back ? 2 : p->shape.meta));
     }
   return 2;
 }
@@ -149,26 +164,56 @@ static int full_block(const struct settings *s, const struct mv_problem *p)
 
 static int block_count(const struct settings *s, const struct mv_problem *p)
 {
-  return s->truncation.count * s->hessian.count + (s->weighted && full_block(s, p) < 0);
+  const int settings = s->truncation.count * s->hessian.count;
+  if (s->mode.mode == MV_MODE_REVERSE)
+    return settings + (s->weighted ? s->truncation.count : 0);
+  return settings + (s->weighted && full_block(s, p) < 0);
+}
+
+/* Reverse: adjoint columns of a window and Hessian mode; of all blocks together. */
+static int columns_each(const struct settings *s) { return 1 + s->meta_discount.count; }
+static int columns_all(const struct settings *s)
+{
+  return s->truncation.count * (s->hessian.count * columns_each(s) + s->weighted);
+}
+
+static double work_of(const struct settings *s, const struct mv_problem *p, enum mv_mode mode)
+{
+  const bool back = mode == MV_MODE_REVERSE;
+  double steps = back ? mv_mode_evaluations(&s->mode, p, p->steps) : (double)p->steps;
+  for (int t = 0; t < s->truncation.count; t++) {
+    const int64_t length = s->truncation.value[t];
+    steps += (double)(length * s->hessian.count * (back ? columns_each(s) : p->shape.meta));
+    if (back && s->weighted)
+      steps += (double)mv_window_span(p, (enum mv_window)s->window, length);
+  }
+  return (double)s->lifetimes * steps;
 }
 
 static double work(const void *settings, const struct mv_problem *p)
 {
   const struct settings *s = settings;
-  double steps = (double)p->steps;
-  for (int t = 0; t < s->truncation.count; t++)
-    steps += (double)(s->truncation.value[t] * s->hessian.count * p->shape.meta);
-  return (double)s->lifetimes * steps;
+  return work_of(s, p, (enum mv_mode)s->mode.mode);
+}
+
+static bool reversal(const void *settings, const struct mv_problem *p, struct mv_reversal *out)
+{
+  return mv_mode_reversal(&((const struct settings *)settings)->mode, p, out);
 }
 
 /* What one walk adds to. Sums over windows and lifetimes; all [.. M]. */
 struct watch {
   const struct settings *s;
   const struct mv_problem *p;
-  int settings, full; /* (T, hessian) blocks; index of the full-lifetime block or -1 */
+  int settings, full; /* (T, hessian) blocks; forward: index of the full-lifetime block or -1 */
   num *direct, *correction, *weighted, *objective;
-  num *cum, *cum_full; /* restart with every lifetime */
+  /* restart with every lifetime; forward: sums over earlier steps, [settings][discount][M] and [M]; reverse: over later
+   * ones, [settings][discount] and [T] */
+  num *cum, *cum_full;
+  num *eta_bar; /* reverse: [settings][1 + discounts][M] */
 };
+
+/* --- forward ------------------------------------------------------------------------------------------------ */
 
 /* The pointers are read once: a num may alias anything. */
 static void observe_block(const struct watch *w, int b, const struct mv_report *r, const struct mv_block *block)
@@ -218,13 +263,85 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
     observe_full(w, n, r, blocks[w->full].dot);
 }
 
+/* --- reverse ------------------------------------------------------------------------------------------------ */
+
+static void observe_objective(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
+{
+  (void)n, (void)blocks;
+  *((struct watch *)self)->objective += r->objective;
+}
+
+static void weigh_block(const struct watch *w, int b, const struct mv_report *r, struct mv_block *block)
+{
+  const int discounts = w->s->meta_discount.count;
+  const numb inside = num_less(num_set(0.5), *block->inside);
+  num *later = w->cum + b * discounts;
+  block->weight[0].surrogate = num_set(1.0);
+  for (int g = 0; g < discounts; g++) {
+    block->weight[1 + g].logp = later[g];
+    later[g] = mv_keep(inside, w->s->meta_discount.value[g] * (later[g] + r->objective));
+  }
+}
+
+static void weigh(void *self, int64_t n, const struct mv_report *r, const num *before, struct mv_block *blocks)
+{
+  (void)before;
+  struct watch *w = self;
+  for (int b = 0; b < w->settings; b++)
+    if (blocks[b].active)
+      weigh_block(w, b, r, &blocks[b]);
+  blocks += w->settings;
+  for (int t = 0; w->s->weighted && t < w->s->truncation.count; t++) {
+    if (!blocks[t].active)
+      continue;
+    const double weight = mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n);
+    *blocks[t].weight = (struct mv_report){.surrogate = num_set(weight), .logp = w->cum_full[t]};
+    w->cum_full[t] += weight * r->objective;
+  }
+}
+
+/* Blocks of a walk back: the adjoints of each, and those of the window-weighted objectives. */
+static void place_adjoints(const struct watch *w, struct mv_block *blocks)
+{
+  const int meta = w->p->shape.meta, each = columns_each(w->s);
+  for (int b = 0; b < w->settings; b++) {
+    blocks[b].columns = each;
+    blocks[b].eta_bar = w->eta_bar + b * each * meta;
+  }
+  for (int t = 0; w->s->weighted && t < w->s->truncation.count; t++)
+    blocks[w->settings + t] =
+        (struct mv_block){.hessian = MV_PATHWISE,
+                          .length = mv_window_span(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t]),
+                          .columns = 1,
+                          .eta_bar = w->weighted + t * meta};
+}
+
+/* --- a sample ----------------------------------------------------------------------------------------------- */
+
+/* nums of watch.cum, cum_full and eta_bar */
+struct sizes {
+  int cum, full, eta_bar;
+};
+
+static struct sizes sizes_of(const struct settings *s, const struct mv_problem *p)
+{
+  const int meta = p->shape.meta, settings = s->truncation.count * s->hessian.count;
+  if (s->mode.mode == MV_MODE_REVERSE)
+    return (struct sizes){settings * s->meta_discount.count, s->truncation.count, settings * columns_each(s) * meta};
+  return (struct sizes){settings * s->meta_discount.count * meta, meta, 0};
+}
+
 static size_t workspace(const void *settings, const struct mv_problem *p)
 {
   const struct settings *s = settings;
-  size_t meta = (size_t)p->shape.meta, settings_count = (size_t)(s->truncation.count * s->hessian.count);
-  return mv_walk_bytes(p, block_count(s, p)) + mv_arena_cost(sizeof(struct mv_block) * (size_t)block_count(s, p)) +
-         mv_arena_cost(sizeof(num) * meta) + mv_arena_cost(sizeof(num) * meta) +
-         mv_arena_cost(sizeof(num) * settings_count * (size_t)s->meta_discount.count * meta);
+  const struct sizes sizes = sizes_of(s, p);
+  const int blocks = block_count(s, p);
+  size_t walk = s->mode.mode == MV_MODE_REVERSE
+                    ? mv_walk_back_bytes(p, mv_mode_records(&s->mode, p, p->steps), blocks, columns_all(s))
+                    : mv_walk_bytes(p, blocks);
+  return walk + mv_arena_cost(sizeof(struct mv_block) * (size_t)blocks) +
+         mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) + mv_arena_cost(sizeof(num) * (size_t)sizes.cum) +
+         mv_arena_cost(sizeof(num) * (size_t)sizes.full) + mv_arena_cost(sizeof(num) * (size_t)sizes.eta_bar);
 }
 
 /* Draws this lifetime's window of each truncation length; all Hessian modes share it. window_start[truncation] out. */
@@ -260,12 +377,37 @@ static void average(const struct watch *w)
   *w->objective *= share / (double)w->p->steps;
 }
 
+/* Adjoints go where forward mode adds its sums. */
+static void take_adjoints(const struct watch *w)
+{
+  const int meta = w->p->shape.meta, discounts = w->s->meta_discount.count * meta;
+  const num *x = w->eta_bar;
+  for (int b = 0; b < w->settings; b++) {
+    for (int j = 0; j < meta; j++)
+      w->direct[b * meta + j] = *x++;
+    for (int i = 0; i < discounts; i++)
+      w->correction[b * discounts + i] = *x++;
+  }
+}
+
+static void walk_lifetime(struct mv_walk *walk, struct watch *w)
+{
+  if (w->s->mode.mode == MV_MODE_REVERSE) {
+    place_adjoints(w, walk->blocks);
+    mv_walk_back(walk, mv_mode_records(&w->s->mode, w->p, w->p->steps), observe_objective, weigh, w);
+    return;
+  }
+  if (w->full == w->settings)
+    walk->blocks[w->full] = (struct mv_block){.hessian = MV_PATHWISE, .length = w->p->steps};
+  mv_walk_run(walk, observe, w);
+}
+
 static void sample(const struct mv_request *r)
 {
   const struct settings *s = r->settings;
   const struct mv_problem *p = r->problem;
   const int meta = p->shape.meta, lengths = s->truncation.count, settings = lengths * s->hessian.count;
-  const int corrections = settings * s->meta_discount.count * meta;
+  const struct sizes sizes = sizes_of(s, p);
   const size_t mark = r->arena->used;
   num *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
   for (int j = 0; j < meta; j++)
@@ -277,11 +419,12 @@ static void sample(const struct mv_request *r)
   struct watch w = {.s = s, .p = p, .settings = settings, .full = -1};
   if (s->weighted)
     w.full = full_block(s, p) < 0 ? settings : full_block(s, p);
-  w.cum = mv_arena_take(r->arena, sizeof(num) * (size_t)corrections);
-  w.cum_full = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
+  w.cum = mv_arena_take(r->arena, sizeof(num) * (size_t)sizes.cum);
+  w.cum_full = mv_arena_take(r->arena, sizeof(num) * (size_t)sizes.full);
+  w.eta_bar = mv_arena_take(r->arena, sizeof(num) * (size_t)sizes.eta_bar);
   w.direct = r->values;
   w.correction = w.direct + settings * meta;
-  w.weighted = w.correction + corrections;
+  w.weighted = w.correction + settings * s->meta_discount.count * meta;
   w.objective = w.weighted + (s->weighted ? lengths * meta : 0);
   num *window_start = w.objective + 1;
   for (num *x = r->values; x < window_start; x++)
@@ -289,16 +432,16 @@ static void sample(const struct mv_request *r)
 
   for (int64_t life = 0; life < s->lifetimes; life++) {
     place_windows(&walk, s, window_start + life * lengths);
-    if (w.full == settings)
-      walk.blocks[settings] = (struct mv_block){.hessian = MV_PATHWISE, .length = p->steps};
-    for (int i = 0; i < corrections; i++)
+    for (int i = 0; i < sizes.cum; i++)
       w.cum[i] = num_set(0.0);
-    for (int j = 0; j < meta; j++)
+    for (int j = 0; j < sizes.full; j++)
       w.cum_full[j] = num_set(0.0);
-    mv_walk_run(&walk, observe, &w);
+    walk_lifetime(&walk, &w);
     for (int l = 0; l < MV_LANES_MAX; l++)
       walk.coords.lifetime[l]++;
   }
+  if (s->mode.mode == MV_MODE_REVERSE)
+    take_adjoints(&w);
   average(&w);
   r->arena->used = mark;
 }
@@ -313,7 +456,7 @@ MV_ESTIMATOR(backprop) = {
            "N, lambda = 1, gamma = 1, pathwise is unbiased.",
     .fields = fields,
     .settings_size = sizeof(struct settings),
-    .needs = MV_NEEDS_JVP,
+    .needs = MV_NEEDS_DERIVATIVE,
     .complete = complete,
     .outputs = outputs,
     .cost = cost,
@@ -321,5 +464,6 @@ MV_ESTIMATOR(backprop) = {
     .lifetimes = lifetimes,
     .workspace = workspace,
     .work = work,
+    .reversal = reversal,
     .sample = sample,
 };

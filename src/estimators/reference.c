@@ -8,7 +8,11 @@
  * the window-weighted objectives of the listed truncation lengths. With `smoothing` sigma it is taken at eta + sigma z,
  * z ~ N(0, I): grad J_sigma(eta) = E_z grad J(eta + sigma z), the target of es. Lifetimes then come in antithetic pairs:
  * number 2k at +z_k, number 2k + 1 at -z_k.
+ *
+ * In reverse dV_n has the weight 1, and dl_m the weight sum_{n>m} V_n - (N-1-m) V_m; window-weighted: sum_{n>m} w_n V_n - V_m
+ * sum_{n>m} w_n.
  */
+#include "metavar/mode.h"
 #include "metavar/window.h"
 
 struct settings {
@@ -16,6 +20,7 @@ struct settings {
   int64_t lifetimes;
   int window;
   double smoothing;
+  struct mv_mode_settings mode;
 };
 
 static const struct mv_field fields[] = {
@@ -26,13 +31,19 @@ static const struct mv_field fields[] = {
     {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
     {"smoothing", MV_REAL, offsetof(struct settings, smoothing), "0", 0, 1e6, NULL, "1",
      "sigma of the smoothed objective J_sigma(eta) = E J(eta + sigma z), the target of es; 0: J itself"},
+    {"mode", MV_CHOICE, offsetof(struct settings, mode.mode), "auto", 0, 0, mv_mode_names, NULL, MV_MODE_DOC},
+    {"checkpoints", MV_INT, offsetof(struct settings, mode.checkpoints), "0", 0, 1e9, NULL, "1", MV_CHECKPOINTS_DOC},
+    {"memory", MV_INT, offsetof(struct settings, mode.memory), "250000000", 1, 0x1p50, NULL, "byte", MV_MEMORY_DOC},
     MV_FIELD_END};
+
+static double work_of(const struct settings *, const struct mv_problem *, enum mv_mode);
 
 static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)
 {
   struct settings *s = settings;
   if (s->truncation.count)
     mv_truncation_complete(&s->truncation, p, complaints);
+  mv_mode_complete(&s->mode, p, work_of(s, p, MV_MODE_FORWARD), work_of(s, p, MV_MODE_REVERSE), complaints);
 }
 
 static int outputs(const void *settings, const struct mv_problem *p, struct mv_output *out)
@@ -58,8 +69,9 @@ static int outputs(const void *settings, const struct mv_problem *p, struct mv_o
 static int cost(const void *settings, const struct mv_problem *p, double *primal, double *tangent)
 {
   const struct settings *s = settings;
-  primal[0] = (double)(s->lifetimes * p->steps);
-  tangent[0] = (double)(s->lifetimes * p->steps * p->shape.meta);
+  const bool back = s->mode.mode == MV_MODE_REVERSE;
+  primal[0] = (double)s->lifetimes * (back ? mv_mode_evaluations(&s->mode, p, p->steps) : (double)p->steps);
+  tangent[0] = (double)(s->lifetimes * p->steps * (back ? 1 : p->shape.meta));
   return 0;
 }
 
@@ -77,24 +89,58 @@ static int64_t lifetimes(const void *settings, const struct mv_problem *p)
   return ((const struct settings *)settings)->lifetimes;
 }
 
+static double work_of(const struct settings *s, const struct mv_problem *p, enum mv_mode mode)
+{
+  const bool back = mode == MV_MODE_REVERSE;
+  double steps = back ? mv_mode_evaluations(&s->mode, p, p->steps) : (double)p->steps;
+  steps += (double)(p->steps * (back ? 1 : p->shape.meta));
+  for (int t = 0; back && t < s->truncation.count; t++)
+    steps += (double)mv_window_span(p, (enum mv_window)s->window, s->truncation.value[t]);
+  return (double)s->lifetimes * steps;
+}
+
 static double work(const void *settings, const struct mv_problem *p)
 {
-  return (double)(((const struct settings *)settings)->lifetimes * p->steps * (1 + p->shape.meta));
+  const struct settings *s = settings;
+  return work_of(s, p, (enum mv_mode)s->mode.mode);
+}
+
+static bool reversal(const void *settings, const struct mv_problem *p, struct mv_reversal *out)
+{
+  return mv_mode_reversal(&((const struct settings *)settings)->mode, p, out);
+}
+
+static int block_count(const struct settings *s)
+{
+  return s->mode.mode == MV_MODE_REVERSE ? 1 + s->truncation.count : 1;
+}
+
+/* nums of watch.cum and of watch.cum_baseline */
+static int sums_of(const struct settings *s, const struct mv_problem *p)
+{
+  return s->mode.mode == MV_MODE_REVERSE ? block_count(s) : p->shape.meta;
 }
 
 static size_t workspace(const void *settings, const struct mv_problem *p)
 {
-  (void)settings;
-  return mv_walk_bytes(p, 1) + 4 * mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) +
-         mv_arena_cost(sizeof(struct mv_block));
+  const struct settings *s = settings;
+  const int blocks = block_count(s);
+  size_t walk = s->mode.mode == MV_MODE_REVERSE
+                    ? mv_walk_back_bytes(p, mv_mode_records(&s->mode, p, p->steps), blocks, blocks)
+                    : mv_walk_bytes(p, blocks);
+  return walk + 2 * mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) +
+         2 * mv_arena_cost(sizeof(num) * (size_t)sums_of(s, p)) +
+         mv_arena_cost(sizeof(struct mv_block) * (size_t)blocks);
 }
 
 struct watch {
   const struct settings *s;
   const struct mv_problem *p;
   num *gradient, *weighted, *objective;
-  num *cum, *cum_baseline; /* [M] sum of dl_m, and of baseline_m dl_m; restart with every lifetime */
-  num previous;            /* R_{m-1} */
+  /* restart with every lifetime; forward: [M] sums over earlier steps of dl_m, of baseline_m dl_m; reverse: of each block,
+   * sums over later steps of w_n V_n, of w_n */
+  num *cum, *cum_baseline;
+  num previous; /* R_{m-1} */
 };
 
 static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
@@ -120,6 +166,46 @@ static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_
   w->previous = r->objective;
 }
 
+/* --- reverse ------------------------------------------------------------------------------------------------ */
+
+static void observe_objective(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
+{
+  (void)n, (void)blocks;
+  *((struct watch *)self)->objective += r->objective;
+}
+
+/* Block 0: the objective itself, steps of weight 1; then the window-weighted ones. */
+static void weigh(void *self, int64_t n, const struct mv_report *r, const num *before, struct mv_block *blocks)
+{
+  struct watch *w = self;
+  const bool expected = w->p->shape.expected;
+  const num reward = expected ? r->expected : r->objective, baseline = expected ? r->expected : *before;
+  for (int b = 0; b < block_count(w->s); b++) {
+    if (!blocks[b].active)
+      continue;
+    const double weight =
+        b == 0 ? 1.0 : mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[b - 1], n);
+    *(expected ? &blocks[b].weight->expected : &blocks[b].weight->surrogate) = num_set(weight);
+    blocks[b].weight->logp = w->cum[b] - baseline * w->cum_baseline[b];
+    w->cum[b] += weight * reward;
+    w->cum_baseline[b] += weight;
+  }
+}
+
+/* gradient and weighted lie side by side, as their blocks do. */
+static void place_adjoints(const struct watch *w, struct mv_block *blocks)
+{
+  for (int b = 0; b < block_count(w->s); b++)
+    blocks[b] = (struct mv_block){
+        .hessian = MV_PATHWISE,
+        .length =
+            b == 0 ? w->p->steps : mv_window_span(w->p, (enum mv_window)w->s->window, w->s->truncation.value[b - 1]),
+        .columns = 1,
+        .eta_bar = w->gradient + b * w->p->shape.meta};
+}
+
+/* --- a sample ----------------------------------------------------------------------------------------------- */
+
 /* Where lifetime number `life` runs: eta, or eta +- smoothing z. */
 static void place(const struct mv_request *r, const struct mv_walk *walk, int64_t life, num *z, num *eta)
 {
@@ -133,6 +219,17 @@ static void place(const struct mv_request *r, const struct mv_walk *walk, int64_
     eta[j] += (life % 2 ? -sigma : sigma) * z[j];
 }
 
+static void walk_lifetime(struct mv_walk *walk, struct watch *w)
+{
+  if (w->s->mode.mode == MV_MODE_REVERSE) {
+    place_adjoints(w, walk->blocks);
+    mv_walk_back(walk, mv_mode_records(&w->s->mode, w->p, w->p->steps), observe_objective, weigh, w);
+    return;
+  }
+  walk->blocks[0] = (struct mv_block){.hessian = MV_PATHWISE, .length = w->p->steps};
+  mv_walk_run(walk, observe, w);
+}
+
 static void sample(const struct mv_request *r)
 {
   const struct settings *s = r->settings;
@@ -144,21 +241,21 @@ static void sample(const struct mv_request *r)
   struct watch w = {.s = s, .p = p, .gradient = r->values};
   w.weighted = w.gradient + meta;
   w.objective = w.weighted + targets;
-  w.cum = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
-  w.cum_baseline = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
+  const int sums = sums_of(s, p);
+  w.cum = mv_arena_take(r->arena, sizeof(num) * (size_t)sums);
+  w.cum_baseline = mv_arena_take(r->arena, sizeof(num) * (size_t)sums);
   struct mv_walk walk = mv_request_walk(r, s->lifetimes, eta);
-  walk.block_count = 1;
-  walk.blocks = mv_arena_take(r->arena, sizeof(struct mv_block));
+  walk.block_count = block_count(s);
+  walk.blocks = mv_arena_take(r->arena, sizeof(struct mv_block) * (size_t)walk.block_count);
   for (num *x = r->values; x <= w.objective; x++)
     *x = num_set(0.0);
 
   for (int64_t life = 0; life < s->lifetimes; life++) {
-    walk.blocks[0] = (struct mv_block){.hessian = MV_PATHWISE, .length = p->steps};
     w.previous = num_set(0.0);
-    for (int j = 0; j < meta; j++)
+    for (int j = 0; j < sums; j++)
       w.cum[j] = w.cum_baseline[j] = num_set(0.0);
     place(r, &walk, life, z, eta);
-    mv_walk_run(&walk, observe, &w);
+    walk_lifetime(&walk, &w);
     for (int l = 0; l < MV_LANES_MAX; l++)
       walk.coords.lifetime[l]++;
   }
@@ -175,10 +272,10 @@ MV_ESTIMATOR(reference) = {
     .name = "reference",
     .doc = "The ground truth: unbiased for grad J, with the variance reduced by conditional expectations of the reward "
            "and by baselines that are known before the "
-           "choices they weigh. The whole lifetime, one forward tangent per meta-parameter.",
+           "choices they weigh. The whole lifetime, by one forward tangent per meta-parameter or by adjoints.",
     .fields = fields,
     .settings_size = sizeof(struct settings),
-    .needs = MV_NEEDS_JVP,
+    .needs = MV_NEEDS_DERIVATIVE,
     .complete = complete,
     .outputs = outputs,
     .cost = cost,
@@ -186,5 +283,6 @@ MV_ESTIMATOR(reference) = {
     .lifetimes = lifetimes,
     .workspace = workspace,
     .work = work,
+    .reversal = reversal,
     .sample = sample,
 };
