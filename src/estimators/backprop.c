@@ -8,13 +8,10 @@
  * `weighted` is the unbiased gradient of the window-weighted objective (weights P(n in window)/T, full tangents, lambda
  * = gamma = 1), which parts the bias of lost credit from that of window coverage.
  *
- * Forward mode: M tangent columns for each window and Hessian mode. Reverse mode: adjoint columns instead, one for direct, one for
- * the correction at each gamma. D_n gives surrogate_n the weight 1, and all C_n together give ell_m the weight
- *   sum_{n>m} gamma^(n-m) R_n
- * over the window, which has been summed up when the walk back comes to m.
+ * In forward mode M tangent columns for each window and Hessian mode; in reverse 1 + discounts adjoint columns (correction.h).
  */
+#include "metavar/correction.h"
 #include "metavar/mode.h"
-#include "metavar/window.h"
 
 struct settings {
   struct mv_ints truncation;
@@ -152,30 +149,21 @@ static int64_t lifetimes(const void *settings, const struct mv_problem *p)
   return ((const struct settings *)settings)->lifetimes;
 }
 
-/* Index of the block whose window is the whole lifetime, pathwise; -1 if `weighted` has to add one. */
-static int full_block(const struct settings *s, const struct mv_problem *p)
+/* What the settings say of the sums; their places are those of one sample. */
+static struct mv_correction correction_of(const struct settings *s, const struct mv_problem *p)
 {
-  for (int t = 0; t < s->truncation.count; t++)
-    for (int h = 0; h < s->hessian.count; h++)
-      if (s->truncation.value[t] == p->steps && s->hessian.value[h] == MV_PATHWISE)
-        return t * s->hessian.count + h;
-  return -1;
+  struct mv_correction c = {.problem = p,
+                            .truncation = &s->truncation,
+                            .hessian = &s->hessian,
+                            .discount = &s->meta_discount,
+                            .window = (enum mv_window)s->window,
+                            .has_weighted = s->weighted};
+  c.full = mv_correction_full(&c);
+  return c;
 }
 
-static int block_count(const struct settings *s, const struct mv_problem *p)
-{
-  const int settings = s->truncation.count * s->hessian.count;
-  if (s->mode.mode == MV_MODE_REVERSE)
-    return settings + (s->weighted ? s->truncation.count : 0);
-  return settings + (s->weighted && full_block(s, p) < 0);
-}
-
-/* Reverse: adjoint columns of a window and Hessian mode; of all blocks together. */
+/* Reverse: adjoint columns of a window and Hessian mode. */
 static int columns_each(const struct settings *s) { return 1 + s->meta_discount.count; }
-static int columns_all(const struct settings *s)
-{
-  return s->truncation.count * (s->hessian.count * columns_each(s) + s->weighted);
-}
 
 static double work_of(const struct settings *s, const struct mv_problem *p, enum mv_mode mode)
 {
@@ -201,147 +189,34 @@ static bool reversal(const void *settings, const struct mv_problem *p, struct mv
   return mv_mode_reversal(&((const struct settings *)settings)->mode, p, out);
 }
 
-/* What one walk adds to. Sums over windows and lifetimes; all [.. M]. */
-struct watch {
-  const struct settings *s;
-  const struct mv_problem *p;
-  int settings, full; /* (T, hessian) blocks; forward: index of the full-lifetime block or -1 */
-  num *direct, *correction, *weighted, *objective;
-  /* restart with every lifetime; forward: sums over earlier steps, [settings][discount][M] and [M]; reverse: over later
-   * ones, [settings][discount] and [T] */
-  num *cum, *cum_full;
-  num *eta_bar; /* reverse: [settings][1 + discounts][M] */
-};
-
-/* --- forward ------------------------------------------------------------------------------------------------ */
-
-/* The pointers are read once: a num may alias anything. */
-static void observe_block(const struct watch *w, int b, const struct mv_report *r, const struct mv_block *block)
-{
-  const int meta = w->p->shape.meta, discounts = w->s->meta_discount.count;
-  const double *gamma = w->s->meta_discount.value;
-  const struct mv_report *dot = block->dot;
-  const numb inside = num_less(num_set(0.5), *block->inside);
-  const num objective = r->objective;
-  num *direct = w->direct + b * meta, *correction = w->correction + b * discounts * meta;
-  num *cum = w->cum + b * discounts * meta;
-  for (int j = 0; j < meta; j++) {
-    const num logp = dot[j].logp;
-    direct[j] += dot[j].surrogate;
-    for (int g = 0; g < discounts; g++) {
-      const num before = cum[g * meta + j];
-      correction[g * meta + j] += mv_keep(inside, objective * before);
-      cum[g * meta + j] = gamma[g] * (before + logp);
-    }
-  }
-}
-
-/* The whole lifetime, pathwise, weighted by the windows. */
-static void observe_full(const struct watch *w, int64_t n, const struct mv_report *r, const struct mv_report *dot)
-{
-  const int meta = w->p->shape.meta;
-  num exact[meta];
-  for (int j = 0; j < meta; j++) {
-    exact[j] = dot[j].surrogate + r->objective * w->cum_full[j];
-    w->cum_full[j] += dot[j].logp;
-  }
-  for (int t = 0; t < w->s->truncation.count; t++) {
-    double weight = mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n);
-    for (int j = 0; j < meta; j++)
-      w->weighted[t * meta + j] += mv_window_share(weight, exact[j]);
-  }
-}
-
-static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
-{
-  struct watch *w = self;
-  *w->objective += r->objective;
-  for (int b = 0; b < w->settings; b++)
-    if (blocks[b].active)
-      observe_block(w, b, r, &blocks[b]);
-  if (w->full >= 0)
-    observe_full(w, n, r, blocks[w->full].dot);
-}
-
-/* --- reverse ------------------------------------------------------------------------------------------------ */
-
-static void observe_objective(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
-{
-  (void)n, (void)blocks;
-  *((struct watch *)self)->objective += r->objective;
-}
-
-static void weigh_block(const struct watch *w, int b, const struct mv_report *r, struct mv_block *block)
-{
-  const int discounts = w->s->meta_discount.count;
-  const numb inside = num_less(num_set(0.5), *block->inside);
-  num *later = w->cum + b * discounts;
-  block->weight[0].surrogate = num_set(1.0);
-  for (int g = 0; g < discounts; g++) {
-    block->weight[1 + g].logp = later[g];
-    later[g] = mv_keep(inside, w->s->meta_discount.value[g] * (later[g] + r->objective));
-  }
-}
-
-static void weigh(void *self, int64_t n, const struct mv_report *r, const num *before, struct mv_block *blocks)
-{
-  (void)before;
-  struct watch *w = self;
-  for (int b = 0; b < w->settings; b++)
-    if (blocks[b].active)
-      weigh_block(w, b, r, &blocks[b]);
-  blocks += w->settings;
-  for (int t = 0; w->s->weighted && t < w->s->truncation.count; t++) {
-    if (!blocks[t].active)
-      continue;
-    const double weight = mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n);
-    *blocks[t].weight = (struct mv_report){.surrogate = num_set(weight), .logp = w->cum_full[t]};
-    w->cum_full[t] += weight * r->objective;
-  }
-}
-
-/* Blocks of a walk back: the adjoints of each, and those of the window-weighted objectives. */
-static void place_adjoints(const struct watch *w, struct mv_block *blocks)
-{
-  const int meta = w->p->shape.meta, each = columns_each(w->s);
-  for (int b = 0; b < w->settings; b++) {
-    blocks[b].columns = each;
-    blocks[b].eta_bar = w->eta_bar + b * each * meta;
-  }
-  for (int t = 0; w->s->weighted && t < w->s->truncation.count; t++)
-    blocks[w->settings + t] =
-        (struct mv_block){.hessian = MV_PATHWISE,
-                          .length = mv_window_span(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t]),
-                          .columns = 1,
-                          .eta_bar = w->weighted + t * meta};
-}
-
 /* --- a sample ----------------------------------------------------------------------------------------------- */
 
-/* nums of watch.cum, cum_full and eta_bar */
+/* Blocks of a walk and their adjoint columns; nums of cum, cum_full and eta_bar. */
 struct sizes {
-  int cum, full, eta_bar;
+  int blocks, columns, cum, cum_full, eta_bar;
 };
 
 static struct sizes sizes_of(const struct settings *s, const struct mv_problem *p)
 {
-  const int meta = p->shape.meta, settings = s->truncation.count * s->hessian.count;
+  const struct mv_correction c = correction_of(s, p);
+  const int meta = p->shape.meta, blocks = mv_correction_blocks(&c), discounts = s->meta_discount.count;
+  const int weighted = s->weighted ? s->truncation.count : 0, each = columns_each(s);
   if (s->mode.mode == MV_MODE_REVERSE)
-    return (struct sizes){settings * s->meta_discount.count, s->truncation.count, settings * columns_each(s) * meta};
-  return (struct sizes){settings * s->meta_discount.count * meta, meta, 0};
+    return (struct sizes){blocks + weighted, blocks * each + weighted, blocks * discounts, weighted,
+                          blocks * each * meta};
+  return (struct sizes){blocks + (s->weighted && c.full == blocks), 0, blocks * discounts * meta, meta, 0};
 }
 
 static size_t workspace(const void *settings, const struct mv_problem *p)
 {
   const struct settings *s = settings;
-  const struct sizes sizes = sizes_of(s, p);
-  const int blocks = block_count(s, p);
+  const struct sizes z = sizes_of(s, p);
   size_t walk = s->mode.mode == MV_MODE_REVERSE
-                    ? mv_walk_back_bytes(p, mv_mode_records(&s->mode, p, p->steps), blocks, columns_all(s))
-                    : mv_walk_bytes(p, blocks);
-  return walk + mv_arena_cost(sizeof(struct mv_block) * (size_t)blocks) +
-         mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) + mv_arena_cost(sizeof(num) * (size_t)sizes.cum) +
-         mv_arena_cost(sizeof(num) * (size_t)sizes.full) + mv_arena_cost(sizeof(num) * (size_t)sizes.eta_bar);
+                    ? mv_walk_back_bytes(p, mv_mode_records(&s->mode, p, p->steps), z.blocks, z.columns)
+                    : mv_walk_bytes(p, z.blocks);
+  return walk + mv_arena_cost(sizeof(struct mv_block) * (size_t)z.blocks) +
+         mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) + mv_arena_cost(sizeof(num) * (size_t)z.cum) +
+         mv_arena_cost(sizeof(num) * (size_t)z.cum_full) + mv_arena_cost(sizeof(num) * (size_t)z.eta_bar);
 }
 
 /* Draws this lifetime's window of each truncation length; all Hessian modes share it. window_start[truncation] out. */
@@ -360,89 +235,74 @@ static void place_windows(struct mv_walk *walk, const struct settings *s, num *w
 }
 
 /* Sums over windows and lifetimes become means. */
-static void average(const struct watch *w)
+static void average(const struct settings *s, const struct mv_correction *c)
 {
-  const struct settings *s = w->s;
-  const int meta = w->p->shape.meta, corrections = s->meta_discount.count * meta;
+  const int meta = c->problem->shape.meta, corrections = s->meta_discount.count * meta;
   const double share = 1.0 / (double)s->lifetimes;
-  for (int b = 0; b < w->settings; b++) {
+  for (int b = 0; b < mv_correction_blocks(c); b++) {
     double scale = share / (double)s->truncation.value[b / s->hessian.count];
     for (int j = 0; j < meta; j++)
-      w->direct[b * meta + j] *= scale;
+      c->direct[b * meta + j] *= scale;
     for (int i = 0; i < corrections; i++)
-      w->correction[b * corrections + i] *= scale;
+      c->correction[b * corrections + i] *= scale;
   }
   for (int i = 0; s->weighted && i < s->truncation.count * meta; i++)
-    w->weighted[i] *= share;
-  *w->objective *= share / (double)w->p->steps;
+    c->weighted[i] *= share;
+  *c->objective *= share / (double)c->problem->steps;
 }
 
-/* Adjoints go where forward mode adds its sums. */
-static void take_adjoints(const struct watch *w)
+static void walk_lifetime(const struct settings *s, struct mv_walk *walk, struct mv_correction *c)
 {
-  const int meta = w->p->shape.meta, discounts = w->s->meta_discount.count * meta;
-  const num *x = w->eta_bar;
-  for (int b = 0; b < w->settings; b++) {
-    for (int j = 0; j < meta; j++)
-      w->direct[b * meta + j] = *x++;
-    for (int i = 0; i < discounts; i++)
-      w->correction[b * discounts + i] = *x++;
-  }
-}
-
-static void walk_lifetime(struct mv_walk *walk, struct watch *w)
-{
-  if (w->s->mode.mode == MV_MODE_REVERSE) {
-    place_adjoints(w, walk->blocks);
-    mv_walk_back(walk, mv_mode_records(&w->s->mode, w->p, w->p->steps), observe_objective, weigh, w);
+  if (s->mode.mode == MV_MODE_REVERSE) {
+    mv_correction_place(c, walk->blocks);
+    mv_walk_back(walk, mv_mode_records(&s->mode, c->problem, c->problem->steps), mv_correction_watch,
+                 mv_correction_weigh, c);
     return;
   }
-  if (w->full == w->settings)
-    walk->blocks[w->full] = (struct mv_block){.hessian = MV_PATHWISE, .length = w->p->steps};
-  mv_walk_run(walk, observe, w);
+  if (s->weighted && c->full == mv_correction_blocks(c))
+    walk->blocks[c->full] = (struct mv_block){.hessian = MV_PATHWISE, .length = c->problem->steps};
+  mv_walk_run(walk, mv_correction_observe, c);
 }
 
 static void sample(const struct mv_request *r)
 {
   const struct settings *s = r->settings;
   const struct mv_problem *p = r->problem;
-  const int meta = p->shape.meta, lengths = s->truncation.count, settings = lengths * s->hessian.count;
-  const struct sizes sizes = sizes_of(s, p);
+  const int meta = p->shape.meta, lengths = s->truncation.count;
+  const struct sizes z = sizes_of(s, p);
   const size_t mark = r->arena->used;
   num *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
   for (int j = 0; j < meta; j++)
     eta[j] = num_set(r->eta[j]);
   struct mv_walk walk = mv_request_walk(r, s->lifetimes, eta);
-  walk.block_count = block_count(s, p);
+  walk.block_count = z.blocks;
   walk.no_expected = true;
-  walk.blocks = mv_arena_take(r->arena, sizeof(struct mv_block) * (size_t)walk.block_count);
-  struct watch w = {.s = s, .p = p, .settings = settings, .full = -1};
-  if (s->weighted)
-    w.full = full_block(s, p) < 0 ? settings : full_block(s, p);
-  w.cum = mv_arena_take(r->arena, sizeof(num) * (size_t)sizes.cum);
-  w.cum_full = mv_arena_take(r->arena, sizeof(num) * (size_t)sizes.full);
-  w.eta_bar = mv_arena_take(r->arena, sizeof(num) * (size_t)sizes.eta_bar);
-  w.direct = r->values;
-  w.correction = w.direct + settings * meta;
-  w.weighted = w.correction + settings * s->meta_discount.count * meta;
-  w.objective = w.weighted + (s->weighted ? lengths * meta : 0);
-  num *window_start = w.objective + 1;
+  walk.blocks = mv_arena_take(r->arena, sizeof(struct mv_block) * (size_t)z.blocks);
+  struct mv_correction c = correction_of(s, p);
+  c.cum = mv_arena_take(r->arena, sizeof(num) * (size_t)z.cum);
+  c.cum_full = mv_arena_take(r->arena, sizeof(num) * (size_t)z.cum_full);
+  c.eta_bar = mv_arena_take(r->arena, sizeof(num) * (size_t)z.eta_bar);
+  c.direct = r->values;
+  c.correction = c.direct + mv_correction_blocks(&c) * meta;
+  c.weighted = c.correction + mv_correction_blocks(&c) * s->meta_discount.count * meta;
+  c.objective = c.weighted + (s->weighted ? lengths * meta : 0);
+  num *window_start = c.objective + 1;
   for (num *x = r->values; x < window_start; x++)
     *x = num_set(0.0);
 
   for (int64_t life = 0; life < s->lifetimes; life++) {
     place_windows(&walk, s, window_start + life * lengths);
-    for (int i = 0; i < sizes.cum; i++)
-      w.cum[i] = num_set(0.0);
-    for (int j = 0; j < sizes.full; j++)
-      w.cum_full[j] = num_set(0.0);
-    walk_lifetime(&walk, &w);
+    for (int i = 0; i < z.cum; i++)
+      c.cum[i] = num_set(0.0);
+    for (int i = 0; i < z.cum_full; i++)
+      c.cum_full[i] = num_set(0.0);
+    walk_lifetime(s, &walk, &c);
     for (int l = 0; l < MV_LANES_MAX; l++)
       walk.coords.lifetime[l]++;
   }
   if (s->mode.mode == MV_MODE_REVERSE)
-    take_adjoints(&w);
-  average(&w);
+    mv_correction_take(&c);
+  average(s, &c);
   r->arena->used = mark;
 }
 
