@@ -156,11 +156,17 @@ endef
 $(foreach v,$(BENCH_KERNELS),$(eval $(call BENCH_RULE,$v)))
 bench-floor: $(BENCH_KERNELS:%=$(BUILD)/bench/floor_%)
 	@for b in $^; do $$b tests/bench/results/floor.csv || exit 1; done
+# Gradients through up to a million steps, forwards and back, with many and few steps kept.
+$(BUILD)/bench/reverse: tests/bench/bench_reverse.c $(BUILD)/libmetavar.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -Itests $< $(BUILD)/libmetavar.a -lcmocka $(LIBS) -o $@
+bench-reverse: $(BUILD)/bench/reverse
+	@$< tests/bench/results/reverse.csv
 # 10^7 samples analysed.
 bench-analyze: all
 	@tests/bench/analyze.sh
-.PHONY: bench-floor bench-analyze
-bench: bench-floor bench-analyze
+.PHONY: bench-floor bench-reverse bench-analyze
+bench: bench-floor bench-reverse bench-analyze
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
@@ -177,7 +183,7 @@ help:
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
-	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples: lines in tests/bench/results/'
+	@echo 'make bench     inner steps per second of every kernel against the floor, walks back, analysis of 10^7 samples: lines in tests/bench/results/'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -107,13 +107,9 @@ static void adjoints_close(const struct back *b, struct mv_block *block, numb in
 }
 
 /* Before step n: nothing has come back to lanes in which it is the window's last. */
-static void block_open(const struct back *b, struct mv_block *block, int64_t n)
+static void block_open(const struct back *b, struct mv_block *block, int64_t n, numb inside)
 {
-  const numb inside = mv_window_holds(block->start, n, block->length);
   const numb later = inside & mv_window_holds(block->start, n + 1, block->length);
-  block->active = numb_any(inside);
-  if (!block->active)
-    return;
   *block->inside = mv_keep(inside, num_set(1.0));
   if (!all(later))
     for (int64_t i = 0; i < (int64_t)block->columns * b->walk->problem->shape.state; i++)
@@ -126,24 +122,17 @@ static void step_back(struct back *b, const struct record *r)
   const struct mv_walk *w = b->walk;
   int count = 0;
   for (int i = 0; i < w->block_count; i++) {
-    block_open(b, &w->blocks[i], r->n);
-    count += w->blocks[i].active;
+    struct mv_block *block = &w->blocks[i];
+    const numb inside = mv_window_holds(block->start, r->n, block->length);
+    block->active = numb_any(inside);
+    if (!block->active)
+      continue;
+    block_open(b, block, r->n, inside);
+    b->adjoints[count++] = adjoints_of(b, block, inside);
   }
   if (count == 0)
     return;
   b->weigh(b->self, r->n, r->report, r->before, w->blocks);
-  count = 0;
-  for (int i = 0; i < w->block_count; i++) {
-    struct mv_block *block = &w->blocks[i];
-    const numb inside = mv_window_holds(block->start, r->n, block->length);
-    for (int c = 0; block->active && c < block->columns; c++) {
-      struct mv_report *x = &block->weight[c];
-      *x = (struct mv_report){mv_keep(inside, x->objective), mv_keep(inside, x->logp), mv_keep(inside, x->surrogate),
-                              mv_keep(inside, x->expected)};
-    }
-    if (block->active)
-      b->adjoints[count++] = adjoints_of(b, block, inside);
-  }
   w->problem->task->step_vjp(&b->lifetime.life, r->n, r->theta, r->tape, b->adjoints, count);
   for (int i = 0; i < w->block_count; i++)
     if (w->blocks[i].active)
