@@ -165,8 +165,10 @@ bench-reverse: $(BUILD)/bench/reverse
 # 10^7 samples analysed.
 bench-analyze: all
 	@tests/bench/analyze.sh
-.PHONY: bench-floor bench-reverse bench-analyze
-bench: bench-floor bench-reverse bench-analyze
+bench-reference: all
+	@tests/bench/reference.sh
+.PHONY: bench-floor bench-reverse bench-analyze bench-reference
+bench: bench-floor bench-reverse bench-analyze bench-reference
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
@@ -183,7 +185,8 @@ help:
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
-	@echo 'make bench     inner steps per second of every kernel against the floor, walks back, analysis of 10^7 samples: lines in tests/bench/results/'
+	@echo 'make bench     inner steps per second of every kernel against the floor, walks back, analysis of 10^7 samples, the reference against fd:'
+	@echo '               lines in tests/bench/results/'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -34,6 +34,7 @@ struct mv_comm {
   bool mpi, by_mpirun, lost; /* lost: a rank does not answer any more */
   int rank, size;
   char host[HOST_MAX];
+  struct mv_traffic traffic;
 };
 
 /* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun
@@ -103,6 +104,8 @@ int mv_comm_size(const struct mv_comm *c) { return c->size; }
 
 const char *mv_comm_host(const struct mv_comm *c) { return c->host; }
 
+struct mv_traffic mv_comm_traffic(const struct mv_comm *c) { return c->traffic; }
+
 const char *mv_comm_library(void)
 {
   static char text[MPI_MAX_LIBRARY_VERSION_STRING];
@@ -120,9 +123,16 @@ static int count_of(size_t size)
   return (int)size;
 }
 
+static void count(struct mv_comm *c, size_t size)
+{
+  c->traffic.messages++;
+  c->traffic.bytes += (int64_t)size;
+}
+
 void mv_comm_send(struct mv_comm *c, int to, int tag, const void *bytes, size_t size)
 {
   assert(c->mpi && to != c->rank);
+  count(c, size);
   MPI_Send(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD);
 }
 
@@ -168,6 +178,7 @@ bool mv_comm_send_within(struct mv_comm *c, int to, int tag, const void *bytes, 
   MPI_Request request;
   struct patience p = {.seconds = seconds};
   int over = 0;
+  count(c, size);
   MPI_Isend(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD, &request);
   do {
     MPI_Test(&request, &over, MPI_STATUS_IGNORE);
@@ -187,6 +198,7 @@ bool mv_comm_receive(struct mv_comm *c, int from, double seconds, int *tag, void
   } while (!there && wait_more(&p));
   if (there) {
     *size = receive_found(&found, &source, tag, buffer, capacity);
+    count(c, *size);
   }
   return there;
 }
@@ -201,6 +213,7 @@ bool mv_comm_poll(struct mv_comm *c, int *source, int *tag, void **buffer, size_
   MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &there, &found);
   if (there) {
     *size = receive_found(&found, source, tag, buffer, capacity);
+    count(c, *size);
   }
   return there;
 }

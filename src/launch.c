@@ -206,6 +206,9 @@ static int end_attempt(struct mv_launch *l, struct mv_attempt *attempt, bool com
   const char *early = l->asked ? "asked" : "stopped"; /* a batch script queues the latter again */
   attempt->exit_reason = exit_code == MV_EXIT_OK ? "complete" : exit_code == MV_EXIT_AGAIN ? early : "failed";
   attempt->end = mv_clock_wall();
+  struct mv_traffic traffic = mv_comm_traffic(l->comm);
+  attempt->messages = traffic.messages;
+  attempt->bytes = traffic.bytes;
   int written = mv_store_attempt(l->store, attempt);
   return exit_code == MV_EXIT_OK ? written : exit_code;
 }
@@ -234,7 +237,7 @@ static int compute(struct mv_launch *l)
   int ranks = mv_comm_size(l->comm), exit_code = MV_EXIT_OK;
   bool first = mv_comm_rank(l->comm) == 0;
   char *hosts = gather_hosts(l);
-  struct mv_attempt attempt = {ranks, hosts, NULL, mv_clock_wall(), 0};
+  struct mv_attempt attempt = {.ranks = ranks, .hosts = hosts, .start = mv_clock_wall()};
   if (first) {
     exit_code = mv_store_attempt(l->store, &attempt);
   }

@@ -40,10 +40,11 @@ static json_t *json_slurm(void)
 
 char *mv_attempt_text(const struct mv_attempt *attempt, int number, const char *kernel)
 {
-  json_t *root = json_pack("{s:i,s:i,s:s,s:o,s:s,s:s,s:o,s:o,s:s?}", "attempt", number, "ranks", attempt->ranks,
+  json_t *root = json_pack("{s:i,s:i,s:s,s:o,s:s,s:s,s:o,s:o,s:s?,s:I,s:I}", "attempt", number, "ranks", attempt->ranks,
                            "hosts", attempt->hosts ? attempt->hosts : "", "slurm", json_slurm(), "version",
                            mv_version_line(), "kernel", kernel, "start", json_time(attempt->start), "end",
-                           json_time(attempt->end), "exit_reason", attempt->exit_reason);
+                           json_time(attempt->end), "exit_reason", attempt->exit_reason, "messages",
+                           (json_int_t)attempt->messages, "message_bytes", (json_int_t)attempt->bytes);
   char *text = json_dumps(root, JSON_INDENT(1));
   json_decref(root);
   return text;

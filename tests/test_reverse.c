@@ -207,6 +207,29 @@ static void backprop_agrees(void **state)
     }
 }
 
+/* Where no window reaches the end of the lifetime, the objective is still the whole lifetime's. */
+static void windows_alone(void **state)
+{
+  (void)state;
+  static const double eta[2] = {1, 2};
+  struct rig r[2];
+  struct mv_key key = mv_key_make(36, eta, 2);
+  rigs_make(r, "bandit", "backprop", 30, "first");
+  for (int back = 0; back < 2; back++) {
+    *(struct mv_ints *)rig_setting(&r[back], "truncation") = (struct mv_ints){2, {3, 8}};
+    *(bool *)rig_setting(&r[back], "weighted") = false;
+    rig_ready(&r[back]);
+    rig_sample(&r[back], key, eta, 0, NULL);
+  }
+  for (int64_t i = 0; i < rig_total(&r[0]); i++)
+    for (int l = 0; l < r[0].kernel->lanes; l++) {
+      double forward = rig_value(&r[0], i, l), got = rig_value(&r[1], i, l);
+      assert_true(i < rig_offset(&r[0], "objective") ? fabs(got - forward) <= 1e-12 * (1 + fabs(forward))
+                                                     : got == forward);
+    }
+  rig_free(&r[0]), rig_free(&r[1]);
+}
+
 /* Windows that start with the lifetime reach theta_0, in their lanes and no other. */
 static void theta_0_counts(void **state)
 {
@@ -328,7 +351,8 @@ static void poisoned_neighbours(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(backprop_agrees), cmocka_unit_test(theta_0_counts),
-                                     cmocka_unit_test(reference_agrees), cmocka_unit_test(poisoned_neighbours)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(backprop_agrees), cmocka_unit_test(windows_alone),
+                                     cmocka_unit_test(theta_0_counts), cmocka_unit_test(reference_agrees),
+                                     cmocka_unit_test(poisoned_neighbours)};
   return cmocka_run_group_tests_name("reverse mode", tests, NULL, NULL);
 }

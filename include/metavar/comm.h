@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct mv_comm; /* one per process */
 
@@ -23,6 +24,11 @@ bool mv_comm_receive(struct mv_comm *, int from, double seconds, int *tag, void 
                      size_t *size);
 /* Takes a message from anyone if one is there; false otherwise, at once. */
 bool mv_comm_poll(struct mv_comm *, int *source, int *tag, void **buffer, size_t *capacity, size_t *size);
+/* What this rank has sent and received with the three so far. */
+struct mv_traffic {
+  int64_t messages, bytes;
+};
+struct mv_traffic mv_comm_traffic(const struct mv_comm *);
 /* Small collective at start: every rank gets rank 0's bytes; rank 0 gets everyone's (out[size * bytes]). */
 void mv_comm_share(struct mv_comm *, void *bytes, size_t size);
 void mv_comm_gather(struct mv_comm *, const void *bytes, size_t size, void *out);

@@ -24,6 +24,7 @@ struct mv_attempt {
   const char *hosts;       /* comma-separated, in rank order */
   const char *exit_reason; /* NULL while running; "complete", "stopped", ... */
   double start, end;       /* seconds since the epoch */
+  int64_t messages, bytes; /* that rank 0 has sent and received */
 };
 
 struct mv_store;
