@@ -80,12 +80,13 @@ struct terms {
 
 static void watch_terms(void *self, int64_t n, const struct mv_report *report, struct mv_block *blocks)
 {
+  enum { OBJECTIVE, LOGP, SURROGATE, EXPECTED, FIELDS = sizeof(struct mv_report) / sizeof(num) };
   struct terms *t = self;
-  const double *r = (const double *)report, *dot = (const double *)blocks[0].dot;
-  t->objective[n] = fabs(r[(t->expected ? 3 : 0) * t->lanes]);
+  const double *r = (const double *)report, *dot = (const double *)blocks[0].dot; /* of lane 0 */
+  t->objective[n] = fabs(r[(t->expected ? EXPECTED : OBJECTIVE) * t->lanes]);
   for (int j = 0; j < 2; j++) {
-    t->direct[n][j] = fabs(dot[(4 * j + 2 + t->expected) * t->lanes]);
-    t->logp[n][j] = fabs(dot[(4 * j + 1) * t->lanes]);
+    t->direct[n][j] = fabs(dot[(FIELDS * j + (t->expected ? EXPECTED : SURROGATE)) * t->lanes]);
+    t->logp[n][j] = fabs(dot[(FIELDS * j + LOGP) * t->lanes]);
   }
 }
 
