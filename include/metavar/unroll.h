@@ -51,11 +51,10 @@ struct mv_block {
   int columns;  /* backwards: how many; forwards there are M */
   num *eta_bar; /* backwards: [columns][meta], the gradients are added to it */
   /* Set by the walk, valid while the observer runs: */
-  num *inside;           /* 1 in lanes inside their window, else 0 */
-  bool active;           /* some lane is inside its window; if not, nothing is computed */
-  struct mv_report *dot; /* forwards: [meta] tangents of this step's report; zero in lanes outside their window */
-  struct mv_report
-      *weight; /* backwards: [columns] zeros, to be filled in by the observer; lanes outside do not count */
+  num *inside;              /* 1 in lanes inside their window, else 0 */
+  bool active;              /* some lane is inside its window; if not, nothing is computed */
+  struct mv_report *dot;    /* forwards: [meta] tangents of this step's report; zero in lanes outside their window */
+  struct mv_report *weight; /* backwards: [columns] zeros, which the observer fills; lanes outside do not count */
   /* The walk's own: */
   num *theta_dot, *theta_bar; /* [meta][state], [columns][state] */
   num *partial;               /* [columns][meta]: eta_bar of a step at which some lanes are outside */
