@@ -74,7 +74,7 @@ static void rigs_make(struct rig r[2], const char *task, const char *estimator, 
 
 /* |R_n|, |D_n| and |dl_n| of one lifetime, along each eta; or |V_n|, |dV_n| in place of the first two. */
 struct terms {
-  int lanes, expected;
+  int lanes, meta, expected;
   double objective[100], direct[100][2], logp[100][2];
 };
 
@@ -84,7 +84,7 @@ static void watch_terms(void *self, int64_t n, const struct mv_report *report, s
   struct terms *t = self;
   const double *r = (const double *)report, *dot = (const double *)blocks[0].dot; /* of lane 0 */
   t->objective[n] = fabs(r[(t->expected ? EXPECTED : OBJECTIVE) * t->lanes]);
-  for (int j = 0; j < 2; j++) {
+  for (int j = 0; j < t->meta; j++) {
     t->direct[n][j] = fabs(dot[(FIELDS * j + (t->expected ? EXPECTED : SURROGATE)) * t->lanes]);
     t->logp[n][j] = fabs(dot[(FIELDS * j + LOGP) * t->lanes]);
   }
@@ -93,10 +93,10 @@ static void watch_terms(void *self, int64_t n, const struct mv_report *report, s
 static struct terms terms_make(struct rig *r, struct mv_key key, const double *eta, int64_t first, int64_t life,
                                int64_t start, int64_t length, enum mv_hessian hessian, int lane, bool expected)
 {
-  struct terms t = {.lanes = r->kernel->lanes, .expected = expected};
+  struct terms t = {.lanes = r->kernel->lanes, .meta = r->problem.shape.meta, .expected = expected};
   struct mv_block block = {.hessian = hessian, .length = length};
   double *lane_eta = aligned_alloc(MV_ALIGN, sizeof(double) * 2 * MV_LANES_MAX);
-  for (int i = 0; i < 2 * t.lanes; i++)
+  for (int i = 0; i < t.meta * t.lanes; i++)
     lane_eta[i] = eta[i / t.lanes];
   struct mv_walk walk = {.problem = &r->problem,
                          .eta = lane_eta,
@@ -140,7 +140,8 @@ static void check_backprop_lane(struct rig r[2], struct mv_key key, const double
   const struct mv_ints *lengths = rig_setting(&r[0], "truncation");
   const int64_t direct = rig_offset(&r[0], "direct"), correction = rig_offset(&r[0], "correction"),
                 weighted = rig_offset(&r[0], "weighted"), starts = rig_offset(&r[0], "window_start");
-  const int discount_count = discounts.count;
+  const int discount_count = discounts.count, meta = r[0].problem.shape.meta;
+  const int modes = ((struct mv_choices *)rig_setting(&r[0], "hessian"))->count;
   for (int64_t i = rig_offset(&r[0], "objective"); i < rig_total(&r[0]); i++)
     assert_true(rig_value(&r[0], i, lane) == rig_value(&r[1], i, lane));
   struct rig scratch;
@@ -148,26 +149,26 @@ static void check_backprop_lane(struct rig r[2], struct mv_key key, const double
   rig_ready(&scratch);
   scratch.problem = r[0].problem;
   for (int t = 0; t < 3; t++)
-    for (int h = 0; h < 2; h++) {
+    for (int h = 0; h < modes; h++) {
       double scale[2][5] = {{0}}; /* [eta][discount, none] */
       for (int64_t life = 0; life < 2; life++) {
         int64_t start = (int64_t)rig_value(&r[0], starts + life * 3 + t, lane);
         struct terms terms = terms_make(&scratch, key, eta, first, life, start, lengths->value[t], h, lane, false);
-        for (int j = 0; j < 2; j++)
+        for (int j = 0; j < meta; j++)
           for (int g = 0; g <= discount_count; g++)
             scale[j][g] += absolute(&terms, j, start, lengths->value[t], g < discount_count ? discounts.value[g] : 0);
       }
-      for (int j = 0; j < 2; j++) {
-        int64_t i = direct + (t * 2 + h) * 2 + j;
+      for (int j = 0; j < meta; j++) {
+        int64_t i = direct + (t * modes + h) * meta + j;
         close_to("direct", rig_value(&r[1], i, lane), rig_value(&r[0], i, lane), scale[j][discount_count]);
         for (int g = 0; g < discount_count; g++) {
-          i = correction + ((t * 2 + h) * discount_count + g) * 2 + j;
+          i = correction + ((t * modes + h) * discount_count + g) * meta + j;
           close_to("correction", rig_value(&r[1], i, lane), rig_value(&r[0], i, lane), scale[j][g]);
         }
-        i = weighted + t * 2 + j; /* terms: those of the whole lifetime, which come last */
+        i = weighted + t * meta + j; /* terms: those of the whole lifetime, which come last */
         if (lengths->value[t] == r[0].problem.steps && h == 0)
           for (int k = 0; k < 3; k++)
-            close_to("weighted", rig_value(&r[1], i - (t - k) * 2, lane), rig_value(&r[0], i - (t - k) * 2, lane),
+            close_to("weighted", rig_value(&r[1], i - (t - k) * meta, lane), rig_value(&r[0], i - (t - k) * meta, lane),
                      (double)r[0].problem.steps / (double)lengths->value[k] * scale[j][discount_count - 1]);
       }
     }
@@ -179,10 +180,11 @@ static void check_backprop(const char *task, int64_t steps, const char *window, 
   struct rig r[2];
   struct mv_task wrapped;
   rigs_make(r, task, "backprop", steps, window);
-  struct mv_key key = mv_key_make(31, eta, 2);
+  struct mv_key key = mv_key_make(31, eta, r[0].problem.shape.meta);
   for (int back = 0; back < 2; back++) {
     *(struct mv_reals *)rig_setting(&r[back], "meta_discount") = discounts;
-    rig_choose(&r[back], "hessian", mv_hessian_names);
+    if (r[back].problem.shape.hessians & 1u << MV_DICE)
+      rig_choose(&r[back], "hessian", mv_hessian_names);
     if (steepened)
       steepen(&r[back], &wrapped);
     rig_ready(&r[back]);
