@@ -19,7 +19,7 @@
 
 /* The columns of one curve, all updates. */
 struct curve {
-  double *eta, *objective, *evaluated, *evaluated_se, *norm;
+  double *eta, *objective, *evaluated, *evaluated_se, *norm, *steps, *nonfinite;
 };
 
 /* The curves of one entry from one start. */
@@ -30,7 +30,7 @@ struct bundle {
   struct curve *curve; /* [seeds] */
 };
 
-static double *read_column(struct mv_results *results, int cell, const char *name, bool *fine)
+double *mv_curve_column(struct mv_results *results, int cell, const char *name, bool *fine)
 {
   const struct mv_plan *plan = mv_results_plan(results);
   const int e = mv_plan_entry(plan, cell);
@@ -42,6 +42,8 @@ static double *read_column(struct mv_results *results, int cell, const char *nam
   int64_t rows = mv_job_rows(plan->job, e);
   double *out = mv_memory_take((size_t)(rows * layout->size[o]), sizeof *out);
   *fine = *fine && mv_results_output(results, cell, o, 0, rows, out);
+  for (int64_t k = 0; layout->output[o].role == MV_NOTE && k < rows * layout->size[o]; k++)
+    out[k] = (double)((int64_t *)out)[k];
   return out;
 }
 
@@ -53,6 +55,8 @@ static void bundle_free(struct bundle *b)
     free(b->curve[s].evaluated);
     free(b->curve[s].evaluated_se);
     free(b->curve[s].norm);
+    free(b->curve[s].steps);
+    free(b->curve[s].nonfinite);
   }
   free(b->curve);
 }
@@ -66,11 +70,13 @@ static bool bundle_read(struct mv_results *results, int entry, int start, struct
   b->curve = mv_memory_take((size_t)b->seeds, sizeof *b->curve);
   for (int s = 0; s < b->seeds; s++) {
     int cell = entry * plan->job->points + start * b->seeds + s;
-    b->curve[s] = (struct curve){.eta = read_column(results, cell, "eta", &fine),
-                                 .objective = read_column(results, cell, "objective", &fine),
-                                 .evaluated = read_column(results, cell, "evaluated", &fine),
-                                 .evaluated_se = read_column(results, cell, "evaluated_se", &fine),
-                                 .norm = read_column(results, cell, "gradient_norm", &fine)};
+    b->curve[s] = (struct curve){.eta = mv_curve_column(results, cell, "eta", &fine),
+                                 .objective = mv_curve_column(results, cell, "objective", &fine),
+                                 .evaluated = mv_curve_column(results, cell, "evaluated", &fine),
+                                 .evaluated_se = mv_curve_column(results, cell, "evaluated_se", &fine),
+                                 .norm = mv_curve_column(results, cell, "gradient_norm", &fine),
+                                 .steps = mv_curve_column(results, cell, "steps", &fine),
+                                 .nonfinite = mv_curve_column(results, cell, "nonfinite", &fine)};
   }
   return fine;
 }
@@ -96,13 +102,14 @@ static struct mean mean_of(const double *x, int seeds)
   return m;
 }
 
-/* entry, estimator, number of the start, its meta-parameters. */
-static void put_start(FILE *file, const struct bundle *b)
+void mv_start_put(FILE *file, const struct mv_plan *plan, int entry, int start)
 {
-  const struct mv_job *job = b->plan->job;
-  fprintf(file, "%s,%s,%d", job->entries[b->entry].label, job->entries[b->entry].estimator->name, b->start);
+  const struct mv_job *job = plan->job;
+  const struct mv_entry *e = &job->entries[entry];
+  const char *shaping = mv_shaping_names[mv_shaping_of(e->estimator, e->settings)];
+  fprintf(file, "%s,%s,%s,%d", e->label, e->estimator->name, shaping, start);
   for (int j = 0; j < job->meta; j++)
-    mv_csv_put(file, job->eta[((int64_t)b->start * b->seeds) * job->meta + j]);
+    mv_csv_put(file, job->eta[start * job->train.seeds * job->meta + j]);
 }
 
 /* Calls write for every entry and start. Exit code. */
@@ -123,11 +130,10 @@ static int each_bundle(struct mv_results *results, FILE *file, void (*write)(FIL
 
 /* --- curves.csv --------------------------------------------------------------------------------------------------- */
 
-/* Updates from one row to the next: those that are evaluated, if there are. */
-static int64_t stride_of(const struct bundle *b, int64_t most)
+int64_t mv_curve_stride(const struct mv_job *job, int entry, int64_t most)
 {
-  int64_t every = b->plan->job->train.evaluate_every > 0 ? b->plan->job->train.evaluate_every : 1;
-  int64_t rows = (b->rows + every - 1) / every;
+  int64_t every = job->train.evaluate_every > 0 ? job->train.evaluate_every : 1;
+  int64_t rows = (mv_job_rows(job, entry) + every - 1) / every;
   return every * ((rows + most - 1) / most);
 }
 
@@ -154,7 +160,7 @@ static void write_row(FILE *file, const struct bundle *b, int64_t u, int64_t str
   struct mean m[3] = {mean_of(x[0], b->seeds), mean_of(x[1], b->seeds), mean_of(x[2], b->seeds)};
   if (b->seeds == 1)
     m[0].error = b->curve[0].evaluated_se[u];
-  put_start(file, b);
+  mv_start_put(file, b->plan, b->entry, b->start);
   fprintf(file, ",%lld", (long long)u);
   mv_csv_put(file, (double)u * each * layout->primal[0]);
   mv_csv_put(file, (double)u * each * layout->tangent[0]);
@@ -177,7 +183,7 @@ static void write_row(FILE *file, const struct bundle *b, int64_t u, int64_t str
 
 static void write_curve(FILE *file, const struct bundle *b)
 {
-  int64_t stride = stride_of(b, ROWS_MOST);
+  int64_t stride = mv_curve_stride(b->plan->job, b->entry, ROWS_MOST);
   for (int64_t u = 0; u < b->rows; u += stride)
     write_row(file, b, u, stride);
 }
@@ -185,7 +191,7 @@ static void write_curve(FILE *file, const struct bundle *b)
 int mv_curves_write(FILE *file, struct mv_results *results)
 {
   const int meta = mv_results_job(results)->meta;
-  fputs("entry,estimator,start", file);
+  fputs("entry,estimator,shaping,start", file);
   mv_csv_names(file, "start", meta);
   fputs(",update,spent_primal,spent_tangent,evaluated_seeds,evaluated,evaluated_se,objective_seeds,objective,objective_"
         "se,gradient_norm_seeds,gradient_norm,gradient_norm_se",
@@ -204,7 +210,7 @@ static void write_path(FILE *file, const struct bundle *b)
   int64_t stride = (b->rows + PATH_MOST - 1) / PATH_MOST;
   for (int s = 0; s < b->seeds; s++)
     for (int64_t u = 0; u < b->rows; u = u + 1 < b->rows && u + stride >= b->rows ? b->rows - 1 : u + stride) {
-      put_start(file, b);
+      mv_start_put(file, b->plan, b->entry, b->start);
       fprintf(file, ",%d,%lld", s, (long long)u);
       for (int j = 0; j < meta; j++)
         mv_csv_put(file, b->curve[s].eta[u * meta + j]);
@@ -215,7 +221,7 @@ static void write_path(FILE *file, const struct bundle *b)
 int mv_paths_write(FILE *file, struct mv_results *results)
 {
   const int meta = mv_results_job(results)->meta;
-  fputs("entry,estimator,start", file);
+  fputs("entry,estimator,shaping,start", file);
   mv_csv_names(file, "start", meta);
   fputs(",seed,update", file);
   mv_csv_names(file, "eta", meta);
@@ -244,6 +250,18 @@ static int64_t last_evaluated(const struct bundle *b)
   return every > 0 ? (b->rows - 1) / every * every : b->rows - 1;
 }
 
+/* Updates that were not taken, and replicates left out, of all seeds. */
+static void put_lost(FILE *file, const struct bundle *b)
+{
+  double skipped = 0, nonfinite = 0;
+  for (int s = 0; s < b->seeds; s++) {
+    skipped += (double)(b->rows - 1) - b->curve[s].steps[b->rows - 1];
+    for (int64_t u = 0; u < b->rows; u++)
+      nonfinite += b->curve[s].nonfinite[u];
+  }
+  fprintf(file, ",%.0f,%.0f", skipped, nonfinite);
+}
+
 static void write_end(FILE *file, const struct bundle *b)
 {
   const int meta = b->plan->job->meta;
@@ -262,7 +280,7 @@ static void write_end(FILE *file, const struct bundle *b)
   for (int s = 0; s < b->seeds; s++)
     eta[s] = b->curve[s].evaluated[last];
   struct mean value = mean_of(eta, b->seeds);
-  put_start(file, b);
+  mv_start_put(file, b->plan, b->entry, b->start);
   fprintf(file, ",%d", b->seeds);
   for (int j = 0; j < meta; j++)
     mv_csv_put(file, at[j].mean);
@@ -272,6 +290,7 @@ static void write_end(FILE *file, const struct bundle *b)
     mv_csv_put(file, sqrt(wander[j]));
   mv_csv_put(file, value.mean);
   mv_csv_put(file, b->seeds == 1 ? b->curve[0].evaluated_se[last] : value.error);
+  put_lost(file, b);
   fputc('\n', file);
   free(eta);
 }
@@ -279,12 +298,12 @@ static void write_end(FILE *file, const struct bundle *b)
 int mv_ends_write(FILE *file, struct mv_results *results)
 {
   const int meta = mv_results_job(results)->meta;
-  fputs("entry,estimator,start", file);
+  fputs("entry,estimator,shaping,start", file);
   mv_csv_names(file, "start", meta);
   fputs(",seeds", file);
   mv_csv_names(file, "eta", meta);
   mv_csv_names(file, "eta_se", meta);
   mv_csv_names(file, "wander", meta);
-  fputs(",evaluated,evaluated_se\n", file);
+  fputs(",evaluated,evaluated_se,skipped,nonfinite\n", file);
   return each_bundle(results, file, write_end);
 }

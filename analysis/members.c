@@ -110,18 +110,26 @@ static bool is_run(const char *path)
   return stat(path, &info) == 0;
 }
 
-/* what: "it has no", or that it is no run either. */
-static int unknown_label(const struct mv_job *job, const char *reference, const char *what, const char *label)
+char *mv_reference_run(const char *reference, const char **label)
 {
-  fprintf(stderr, "metavar: --reference %s: %s entry labelled '%s'; there are:", reference, what, label);
+  const char *colon = strrchr(reference, ':');
+  bool whole = is_run(reference) || !colon;
+  *label = whole ? NULL : colon + 1;
+  return whole ? strdup(reference) : strndup(reference, (size_t)(colon - reference));
+}
+
+/* what: "it has no", or that it is no run either. */
+static int unknown_label(const struct mv_job *job, const char *option, const char *run, const char *what,
+                         const char *label)
+{
+  fprintf(stderr, "metavar: --%s %s: %s entry labelled '%s'; there are:", option, run, what, label);
   for (int e = 0; e < job->entry_count; e++)
     fprintf(stderr, " %s", job->entries[e].label);
   fprintf(stderr, "\n");
   return MV_EXIT_USAGE;
 }
 
-/* Whether both runs ask the same question: the key that differs is told. */
-static bool is_same_question(const struct mv_job *a, const struct mv_job *b, const char *run)
+bool mv_same_question(const struct mv_job *a, const struct mv_job *b, const char *option, const char *run)
 {
   const char *key = strcmp(a->task->name, b->task->name)       ? "task"
                     : a->lifetime_length != b->lifetime_length ? "lifetime_length"
@@ -134,8 +142,8 @@ static bool is_same_question(const struct mv_job *a, const struct mv_job *b, con
       key = f->name;
   }
   if (key)
-    fprintf(stderr, "metavar: --reference %s: its %s is another one; a reference has to have the same task\n", run,
-            key);
+    fprintf(stderr, "metavar: --%s %s: its %s is another one; it has to have the same task and lifetimes\n", option,
+            run, key);
   return !key;
 }
 
@@ -166,11 +174,11 @@ static int add_guests(struct mv_tables *t, const char *run, const char *label, c
   if (!t->guest_results)
     return code;
   const struct mv_job *job = mv_results_job(t->guest_results);
-  if (!is_same_question(t->job, job, run))
+  if (!mv_same_question(t->job, job, "reference", run))
     return MV_EXIT_USAGE;
   int wanted = label ? mv_job_find(job, label, NULL) : -1;
   if (label && wanted < 0)
-    return unknown_label(job, run, "it has no", label);
+    return unknown_label(job, "reference", run, "it has no", label);
   for (int e = 0; e < job->entry_count; e++) {
     if (e != wanted && strcmp(job->entries[e].estimator->name, "reference") != 0)
       continue;
@@ -232,11 +240,10 @@ int mv_members_make(struct mv_tables *t, struct mv_results *results, const doubl
   t->entries = t->members;
   t->reference = (struct mv_place){-1, -1};
   if (reference && (named = mv_job_find(t->job, reference, NULL)) < 0) {
-    const char *colon = strrchr(reference, ':');
-    char *run = is_run(reference) || !colon ? strdup(reference) : strndup(reference, (size_t)(colon - reference));
-    const char *label = strlen(run) < strlen(reference) ? colon + 1 : NULL;
+    const char *label;
+    char *run = mv_reference_run(reference, &label);
     code = is_run(run) ? add_guests(t, run, label, lambda, lambdas, &named)
-                       : unknown_label(t->job, reference, "there is no such run, and no", reference);
+                       : unknown_label(t->job, "reference", reference, "there is no such run, and no", reference);
     free(run);
   }
   if (code)

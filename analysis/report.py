@@ -1,6 +1,6 @@
 """One page about a run, from the tables that `metavar analyze` writes.
 
-usage: report.py [--tables=DIR] [--output=FILE] RUN
+usage: report.py [--tables=DIR] [--surface=RUN2] [--output=FILE] RUN
 
 The page holds all it shows: pictures are inside, nothing is loaded, no script runs (its content security policy forbids both). Everything
 that comes from the run is escaped. The same run and tables give the same bytes. Exit code 0: written; 65: no tables; 74: cannot write.
@@ -18,7 +18,9 @@ from html import escape
 
 try:
     from pictures import about, shared
+    from pictures.learning_curves import start_of
     from pictures.mse_budget import family, read
+    from pictures.predicted_improvement import mean_curve, with_drift
 except ImportError as missing:
     sys.exit(f"metavar: report needs the Python packages matplotlib and numpy ({missing}); Debian: apt install python3-matplotlib")
 
@@ -28,6 +30,10 @@ OPEN_ROWS = 12  # a longer table is folded
 DPI = 200
 # name of the table: what it is
 TABLES = {
+    "ends": "Where curves end",
+    "improvement": "What bias and variance predict of each update, and what was realised",
+    "curves": "Learning curves",
+    "paths": "Paths of eta",
     "grid": "Averages over the eta points",
     "board": "Bias against each target",
     "sources": "Sources of bias",
@@ -133,12 +139,31 @@ def header(tables, found):
     return f"<header><h1>{escape(str(summary.get('job', 'run')))}</h1>\n{definitions(pairs)}</header>"
 
 
+def trains(tables):
+    return tables.has("curves")
+
+
 def older(tables, run):
     """Whether the tables are older than the results."""
     try:
-        return os.path.getmtime(os.path.join(tables.folder, "grid.csv")) < os.path.getmtime(os.path.join(run, "results.h5"))
+        return os.path.getmtime(os.path.join(tables.folder, "ends.csv" if trains(tables) else "grid.csv")) < os.path.getmtime(os.path.join(run, "results.h5"))
     except OSError:
         return False
+
+
+def lost_samples(tables):
+    lost = {row["entry"]: row["nonfinite"] for row in tables.rows("grid", "nonfinite") if row["nonfinite"] > 0}
+    return [f"{entry}: {shown(count)} samples were not finite; they are counted, and in no mean." for entry, count in lost.items()]
+
+
+def lost_updates(tables):
+    found = []
+    for row in tables.rows("ends", "nonfinite", "skipped"):
+        if row["nonfinite"] > 0 or row["skipped"] > 0:
+            what = f"{shown(row['nonfinite'])} replicates were not finite and are in no mean, {shown(row['skipped'])} updates were skipped"
+            found.append(f"{row['entry']} from {start_of(row)}: {what}.")
+    outside = {row["entry"]: None for row in tables.rows("improvement", "outside") if row["outside"] > 0} if tables.has("improvement") else {}
+    return found + [f"{entry}: a curve leaves the points of the study; nothing is predicted from there on." for entry in outside]
 
 
 def warnings(tables, run, left_out):
@@ -146,8 +171,7 @@ def warnings(tables, run, left_out):
     found = [str(text) for text in found] if isinstance(found, list) else []
     if older(tables, run):
         found.insert(0, "The tables are older than results.h5: run `metavar analyze` again.")
-    lost = {row["entry"]: row["nonfinite"] for row in tables.rows("grid", "nonfinite") if row["nonfinite"] > 0}
-    found += [f"{entry}: {shown(count)} samples were not finite; they are counted, and in no mean." for entry, count in lost.items()]
+    found += lost_updates(tables) if trains(tables) else lost_samples(tables)
     notes = "".join(f"<li>Not drawn: {escape(name)}: {escape(str(reason))}</li>" for name, reason in left_out.items())
     lines = "".join(f"<li>{escape(text)}</li>" for text in found)
     box = f'<div class="warn"><ul>{lines}</ul></div>' if found else '<p class="calm">None.</p>'
@@ -210,6 +234,60 @@ def answer(tables):
     return section("answer", "Which estimator at which budget", f"{text}<ul>{''.join(words)}</ul>" + table(rows))
 
 
+# --- where training leads ---
+
+
+def vector(row, name):
+    return "(" + ", ".join(shown(row[key]) for key in row if key.startswith(name + "_") and key[len(name) + 1 :].isdigit()) + ")"
+
+
+def end_rows(rows):
+    for row in rows:
+        yield {
+            "from": start_of(row), "row": row["entry"], "ends at": vector(row, "eta"), "standard error": vector(row, "eta_se"),
+            "wanders by": vector(row, "wander"), "objective there": row["evaluated"], "its error": row["evaluated_se"],
+        }  # fmt: skip
+
+
+def best_ends(rows):
+    """The highest objective from each start, and what cannot be told from it."""
+    for start, same in itertools.groupby(sorted(rows, key=lambda row: row["start"]), key=lambda row: row["start"]):
+        same = sorted((row for row in same if shared.finite(row["evaluated"])), key=lambda row: -row["evaluated"])
+        if same:
+            best, *others = same
+            near = [row["entry"] for row in others if not best["evaluated"] - row["evaluated"] > 2 * math.hypot(best["evaluated_se"], row["evaluated_se"])]
+            also = f"; not told apart from it: {', '.join(near)}" if near else ""
+            yield f"<li>from {escape(start_of(best))}: <b>{escape(best['entry'])}</b>, {best['evaluated']:.4g} ({best['evaluated_se']:.2g}){escape(also)}</li>"
+
+
+def prediction_rows(tables):
+    """Of each row of estimators and start, at the last update that is predicted."""
+    rows = with_drift(tables.rows("improvement", "entry", "start", "update", "predicted_sum", "realised_sum"))
+    for key in dict.fromkeys((row["entry"], row["start"]) for row in rows):
+        mine = [row for row in rows if (row["entry"], row["start"]) == key]
+        known = [point for point in mean_curve(mine) if shared.finite(point["predicted_sd"])]
+        if known:
+            last = known[-1]
+            yield {
+                "from": start_of(mine[0]), "row": last["entry"], "after": last["update"], "drift alone": last["drift_sum"],
+                "predicted": last["predicted_sum"], "realised": last["realised_sum"], "standard deviation": last["predicted_sd"],
+                "realised less predicted, in these": (last["realised_sum"] - last["predicted_sum"]) / last["predicted_sd"],
+            }  # fmt: skip
+
+
+def outcome(tables):
+    rows = tables.rows("ends", "entry", "start", "evaluated", "evaluated_se", "eta_0")
+    text = (
+        "<p>The objective at unperturbed eta at the last evaluation, mean over seeds, standard error in brackets; evaluations share their "
+        "replicates, so differences are surer than these errors say. Ends are means over the last tenth of the updates.</p>"
+    )
+    inside = f"{text}<ul>{''.join(best_ends(rows))}</ul>" + (table(list(end_rows(rows))) if rows else "")
+    predictions = list(prediction_rows(tables)) if tables.has("improvement") else []
+    if predictions:
+        inside += "<h3>Gain in the objective, predicted from bias and variance</h3>" + table(predictions)
+    return section("answer", "Where learning leads", inside)
+
+
 # --- pictures and tables ---
 
 
@@ -256,6 +334,12 @@ def table_section(tables):
 def methods(tables):
     summary = tables.summary
     pairs = [(name, value) for key in ("options", "methods") for name, value in dict(summary.get(key) or {}).items()]
+    if trains(tables):
+        text = (
+            "<p>Random numbers follow from seed, update and replicate, so curves of one seed are paired, whatever their start and estimator. What "
+            "columns mean is in analysis/README.md of metavar.</p>"
+        )
+        return section("methods", "Methods", text + definitions(pairs))
     text = (
         "<p>Bias is measured against the reference entry, an unbiased estimate of the exact gradient. Replicates with the same task instance "
         "have the same random numbers under every estimator, and all intervals use that pairing. What columns mean is in analysis/README.md "
@@ -282,7 +366,7 @@ def page(run, tables):
         header(tables, found),
         "<nav>" + "".join(f'<a href="#{name}">{name}</a>' for name in parts) + "</nav>",
         warnings(tables, run, left_out),
-        answer(tables),
+        outcome(tables) if trains(tables) else answer(tables),
         drawn,
         table_section(tables),
         job_section(run),
@@ -301,13 +385,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run")
     parser.add_argument("--tables")
+    parser.add_argument("--surface")
     parser.add_argument("--output")
     options = parser.parse_args()
     run, path = shared.run_folder(options.run), options.output
     try:
         tables = shared.tables_of(run, options.tables)
-        if tables.has("curves"):
-            raise shared.LeftOut(f"{run}: a training has no report; metavar plot draws its curves and paths")
+        if options.surface:
+            tables.surface = shared.surface_of(options.surface)
         path = path or os.path.join(tables.folder, "report.html")
         content = page(run, tables)
         shared.write(path, content.encode("utf-8", "replace"))

@@ -68,3 +68,17 @@ void mv_summary_write(FILE *file, const struct mv_tables *t, const char *digest,
   fputc('\n', file);
   json_decref(all);
 }
+
+void mv_training_summary_write(FILE *file, const struct mv_job *job, const char *digest, const char *study)
+{
+  json_t *how = json_pack("{s:s, s:s, s:s, s:s}", "mean over seeds", "standard error: standard deviation / sqrt(seeds)",
+                          "evaluated", "held-out replicates at unperturbed eta, the same at each evaluation", "end",
+                          "mean over the last tenth of the updates", "predicted",
+                          "local quadratic regression of the study; delete-a-group jackknife");
+  json_t *all = json_pack("{s:s, s:s, s:s, s:{s:s?}, s:o, s:[]}", "job", job->name, "results_digest", digest, "version",
+                          mv_version_line(), "options", "study", study, "methods", how, "warnings");
+  assert(all);
+  json_dumpf(all, file, JSON_INDENT(1));
+  fputc('\n', file);
+  json_decref(all);
+}

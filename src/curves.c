@@ -40,7 +40,8 @@ struct track {
 struct mv_curves {
   const struct mv_plan *plan;
   struct mv_curves_hooks hooks;
-  struct mv_ranges known; /* committed */
+  struct mv_population *closing; /* for updates made in parts */
+  struct mv_ranges known;        /* committed */
   struct track *tracks;
   int64_t count, unfinished;
   int hands, exit_code;
@@ -67,6 +68,7 @@ void mv_curves_free(struct mv_curves *c)
     free(c->tracks[t].values);
     free(c->tracks[t].status);
   }
+  mv_population_free(c->closing);
   mv_ranges_free(&c->known);
   free(c->tracks);
   free(c->seconds);
@@ -120,6 +122,7 @@ int mv_curves_start(struct mv_curves *c, const double *seconds, int hands)
 {
   const struct mv_job *job = c->plan->job;
   c->hands = hands;
+  c->closing = mv_population_create(c->plan);
   c->seconds = mv_memory_take((size_t)job->entry_count, sizeof *c->seconds);
   for (int e = 0; e < job->entry_count; e++) {
     c->seconds[e] = mv_update_seconds(job, e, seconds);
@@ -214,7 +217,7 @@ static void cut_update(const struct mv_curves *c, struct track *t, int64_t parts
   t->blocks = mv_population_blocks(c->plan->job, entry, t->row);
   t->given = t->back = t->parts_given = 0;
   t->parts = parts;
-  t->sums = mv_memory_grow(t->sums, (size_t)(t->blocks * mv_population_width(c->plan->job)), sizeof *t->sums);
+  t->sums = mv_memory_grow(t->sums, (size_t)(t->blocks * mv_population_width(c->plan->job, entry)), sizeof *t->sums);
 }
 
 enum mv_next mv_curves_next(struct mv_curves *c, struct mv_piece *piece)
@@ -271,7 +274,7 @@ static void hold_update(struct mv_curves *c, struct track *t)
   }
   double *row = t->values + t->held * values, now = mv_clock_monotonic();
   memcpy(row, t->state, (size_t)mv_record_state(job) * sizeof *row);
-  t->status[t->held] = mv_population_close(job, entry, t->row, t->sums, row);
+  t->status[t->held] = mv_population_close(c->closing, (int)t->cell, t->row, t->sums, row);
   mv_record_next(c->plan, (int)t->cell, row, t->state);
   t->since = t->held++ ? t->since : now;
   t->row++;
@@ -303,7 +306,7 @@ void mv_curves_done(struct mv_curves *c, const struct mv_answer *answer)
   if (piece->rows > 0) {
     take_rows(c, t, answer);
   } else {
-    int width = mv_population_width(c->plan->job);
+    int width = mv_population_width(c->plan->job, mv_plan_entry(c->plan, (int)t->cell));
     memcpy(t->sums + piece->block * width, answer + 1, (size_t)(piece->blocks * width) * sizeof(double));
     t->back += piece->blocks;
     if (t->back == t->blocks) {
@@ -328,7 +331,8 @@ static struct mv_unit unit_of(const struct mv_piece *piece)
 size_t mv_answer_bytes(const struct mv_plan *plan, const struct mv_piece *piece)
 {
   struct mv_unit unit = unit_of(piece);
-  size_t sums = (size_t)(piece->blocks * mv_population_width(plan->job)) * sizeof(double);
+  int width = mv_population_width(plan->job, mv_plan_entry(plan, (int)piece->cell));
+  size_t sums = (size_t)(piece->blocks * width) * sizeof(double);
   return sizeof(struct mv_answer) + (piece->rows > 0 ? mv_result_bytes(plan, &unit) : sums);
 }
 

@@ -78,10 +78,10 @@ void mv_record_next(const struct mv_plan *plan, int cell, const double *row, dou
 {
   const struct mv_job *job = plan->job;
   const struct mv_entry *entry = &job->entries[mv_plan_entry(plan, cell)];
-  double rate = entry->learning_rate > 0 ? entry->learning_rate : job->train.learning_rate;
   memmove(next, row, (size_t)mv_record_state(job) * sizeof *row);
   struct mv_record r = mv_record_view(job, next);
-  *r.steps += mv_outer_step(&job->train, rate, job->meta, r.gradient, (int64_t)*r.steps, r.eta, r.moment);
+  *r.steps +=
+      mv_outer_step(&job->train, mv_entry_rate(job, entry), job->meta, r.gradient, (int64_t)*r.steps, r.eta, r.moment);
 }
 
 bool mv_record_evaluates(const struct mv_train *t, int64_t update)

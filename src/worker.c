@@ -18,7 +18,7 @@ struct mv_worker {
   const struct mv_plan *plan;
   int lanes;
   struct mv_arena arena;   /* of the estimator */
-  struct mv_arena outputs; /* num values[layout.values] of one group, as the estimator leaves them */
+  struct mv_arena outputs; /* num values[layout.values] of one group, as the estimator leaves them, and fitness */
   double *rows;            /* [block][layout.values] samples on their way into moments, and their status */
   int8_t *status;
 };
@@ -36,7 +36,7 @@ static struct sizes worker_sizes(const struct mv_plan *plan)
     const struct mv_entry *entry = &job->entries[e];
     size_t values = (size_t)plan->layout[e].values;
     size_t arena = entry->estimator->workspace(entry->settings, &job->problem);
-    size_t outputs = mv_arena_cost(values * (size_t)job->kernel->lanes * sizeof(double));
+    size_t outputs = 2 * mv_arena_cost(values * (size_t)job->kernel->lanes * sizeof(double)); /* and fitness given */
     most.arena = arena > most.arena ? arena : most.arena;
     most.outputs = outputs > most.outputs ? outputs : most.outputs;
     if (entry->store == MV_STORE_MOMENTS) {
@@ -105,14 +105,26 @@ static int8_t take_row(const struct mv_layout *layout, const double *outputs, in
   return finite ? MV_OK : MV_NONFINITE;
 }
 
+/* fitness[members] of the replicates of a group, lane by lane; trailing lanes repeat the last. */
+static const num *give_fitness(struct mv_worker *worker, int count, int64_t members, const double *fitness)
+{
+  const int lanes = worker->lanes;
+  double *out = mv_arena_take(&worker->outputs, (size_t)(members * lanes) * sizeof(double));
+  for (int64_t k = 0; k < members; k++)
+    for (int lane = 0; lane < lanes; lane++)
+      out[k * lanes + lane] = fitness[(lane < count ? lane : count - 1) * members + k];
+  return (const num *)out;
+}
+
 int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struct mv_key key, int64_t first,
-                       int64_t count, double *rows, int8_t *status)
+                       int64_t count, const double *fitness, double *rows, int8_t *status)
 {
   const int lanes = worker->lanes;
   const struct mv_job *job = worker->plan->job;
   const struct mv_entry *entry = &job->entries[e];
   const struct mv_layout *layout = &worker->plan->layout[e];
   struct mv_request request = {.problem = &job->problem, .settings = entry->settings, .eta = eta, .key = key};
+  int64_t offset, members = mv_layout_fitness(layout, &offset);
   int64_t nonfinite = 0;
   for (int64_t r = 0; r < count; r += lanes) {
     request.count = count - r < lanes ? (int)(count - r) : lanes;
@@ -121,6 +133,7 @@ int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struc
     request.arena = &worker->arena;
     double *outputs = mv_arena_take(&worker->outputs, (size_t)(layout->values * lanes) * sizeof(double));
     request.values = (num *)outputs;
+    request.fitness = fitness ? give_fitness(worker, request.count, members, fitness + r * members) : NULL;
     entry->estimator->sample(&request);
     for (int lane = 0; lane < request.count; lane++) {
       status[r + lane] = take_row(layout, outputs, lanes, lane, rows + (r + lane) * layout->values);
@@ -136,7 +149,7 @@ static int64_t compute_rows(struct mv_worker *worker, int64_t cell, int64_t firs
   const struct mv_plan *plan = worker->plan;
   const int point = mv_plan_point(plan, (int)cell);
   return mv_worker_rows(worker, mv_plan_entry(plan, (int)cell), plan->job->eta + (size_t)point * plan->job->meta,
-                        plan->key[point], first, count, rows, status);
+                        plan->key[point], first, count, NULL, rows, status);
 }
 
 /* The view's pointers are const for the store's sake; here the bytes are our own. */

@@ -16,7 +16,7 @@ only() {
   [ -z "$bad" ] || { echo "$bad"; return 1; }
 }
 check "tasks include only task, math, choose, softmax" only "src/tasks/*.c" 'metavar/(task|math|choose|softmax|num|field)\.h"'
-check "estimators include only window, estimator and what they build on" only "src/estimators/*.c" 'metavar/(mode|correction|window|estimator|unroll|stream|arena|num|field|math)\.h"'
+check "estimators include only window, estimator and what they build on" only "src/estimators/*.c" 'metavar/(mode|correction|window|estimator|shaping|unroll|stream|arena|num|field|math)\.h"'
 check "the farm knows no units" only "src/farm.c src/helper.c" '<[a-z/]+\.h>|metavar/(farm|comm|clock|memory)\.h"|"helper\.h"'
 nothing() { ! grep -nE "$@"; }
 check "tasks and estimators allocate nothing, print nothing" nothing '\b(malloc|calloc|realloc|printf|fopen)\b *\(' src/tasks/*.c src/estimators/*.c src/lifetime.c src/unroll*.c

@@ -13,6 +13,10 @@
   "estimators:\n  - {name: backprop, weighted: false, lambda: [0, 1], replicates: 101}\n"                              \
   "  - {name: es, lifetimes_per_task: 40, replicates: 80}\n"
 
+#define SHAPED                                                                                                         \
+  "  - {name: es, population: 4, shaping: [z_score, centered_rank], replicates: 100}\n"                                \
+  "  - {name: es, label: whole, shaping: centered_rank, lifetimes_per_task: 99, replicates: 99}\n"
+
 #define assert_near(a, b, tolerance) assert_true(fabs((a) - (b)) <= (tolerance))
 
 static struct mv_job *parse(const char *text)
@@ -214,6 +218,203 @@ static void evaluations_are_held_out(void **state)
   mv_job_free(job);
 }
 
+/* --- shaped fitness ------------------------------------------------------------------------------------------------- */
+
+static double spare(uint32_t *state)
+{
+  *state = *state * 1664525u + 1013904223u;
+  return (*state >> 8) * 0x1p-24;
+}
+
+/* Against definitions by counting: ranks with ties, members that are not there, and what leaves ranks as they are. */
+static void fitness_is_shaped(void **unused)
+{
+  (void)unused;
+  enum { N = 200 };
+  uint32_t state = 9;
+  double f[N], rank[N], other[N], score[N], mean = 0, square = 0;
+  size_t order[N];
+  int members = 0;
+  for (int i = 0; i < N; i++) {
+    f[i] = i % 17 == 3 ? NAN : floor(30 * spare(&state)) - 12; /* many ties */
+    rank[i] = score[i] = f[i];
+    other[i] = exp(f[i] / 9) * 1e-3; /* another monotone scale */
+    mean += isnan(f[i]) ? 0 : f[i];
+    members += !isnan(f[i]);
+  }
+  mean /= members;
+  for (int i = 0; i < N; i++) {
+    square += isnan(f[i]) ? 0 : (f[i] - mean) * (f[i] - mean);
+  }
+  mv_shape(MV_SHAPING_CENTERED_RANK, N, rank, order);
+  mv_shape(MV_SHAPING_CENTERED_RANK, N, other, order);
+  mv_shape(MV_SHAPING_Z_SCORE, N, score, order);
+  for (int i = 0; i < N; i++) {
+    double below = 0, equal = 0;
+    for (int k = 0; k < N; k++) {
+      below += f[k] < f[i];
+      equal += f[k] == f[i];
+    }
+    assert_true(isnan(f[i]) == isnan(rank[i]) && isnan(f[i]) == isnan(score[i]));
+    if (!isnan(f[i])) {
+      assert_near(rank[i], (below + (equal - 1) / 2) / (members - 1) - 0.5, 1e-15);
+      assert_near(score[i], (f[i] - mean) / sqrt(square / members), 1e-13);
+      assert_true(other[i] == rank[i]);
+    }
+  }
+  double same[3] = {2, 2, 2}, one[2] = {NAN, 7}, none[1] = {NAN};
+  mv_shape(MV_SHAPING_Z_SCORE, 3, same, order);
+  assert_true(same[0] == 0 && same[2] == 0);
+  mv_shape(MV_SHAPING_CENTERED_RANK, 2, one, order);
+  assert_true(isnan(one[0]) && one[1] == 0);
+  mv_shape(MV_SHAPING_CENTERED_RANK, 1, none, order);
+  assert_true(isnan(none[0]));
+}
+
+/* An update with shaped fitness, from plain samples: the direction of a pair is what its unshaped gradient is made of,
+ * g = (F+ - F-) z / (2 sigma), so the shaped one is g (u+ - u-) / (F+ - F-), u over all members of all replicates. */
+static void shaped_updates_follow_all_members(void **state)
+{
+  (void)state;
+  enum { R = 203 };
+  static const char *const names[] = {"z_score", "centered_rank"};
+  for (int s = 0; s < 2; s++) {
+    char text[1024];
+    snprintf(text, sizeof text,
+             TRAIN("5", "") STARTS "estimators:\n  - {name: es, sigma: 0.7, shaping: %s, replicates: 203}\n", names[s]);
+    struct mv_job *job = parse(text);
+    struct mv_plan *plan = mv_plan_make(job);
+    struct mv_population *p = mv_population_create(plan);
+    struct rig rig;
+    rig_make(&rig, mv_kernel_find("scalar"), "tree_bandit", "es", 4);
+    *(double *)rig_setting(&rig, "sigma") = 0.7;
+    *(int *)rig_setting(&rig, "shaping") = s + 1;
+    rig_ready(&rig);
+    const double eta[2] = {0.3, 0.6};
+    double row[32], f[2 * R], u[2 * R], sum[2] = {0}, square[2] = {0};
+    double(*z)[2] = calloc(R, sizeof *z);
+    size_t order[2 * R];
+    struct mv_record r = mv_record_view(job, row);
+    memcpy(r.eta, eta, sizeof eta);
+    assert_int_equal(mv_population_row(p, 1, 2, row), MV_OK);
+    for (int shaped = 1; shaped >= 0; shaped--) { /* the members' objectives; then the directions */
+      if (!shaped) {
+        *(int *)rig_setting(&rig, "shaping") = 0;
+        rig.outputs = rig.estimator->outputs(rig.settings, &rig.problem, rig.output);
+      }
+      for (int k = 0; k < R; k++) {
+        rig_sample(&rig, mv_key_make(3, (double[]){1, 2}, 2), eta, k, NULL);
+        for (int m = 0; m < 2; m++) {
+          if (shaped)
+            f[2 * k + m] = u[2 * k + m] = rig_value(&rig, rig_offset(&rig, "fitness") + m, 0);
+          else
+            z[k][m] = rig_value(&rig, rig_offset(&rig, "gradient") + m, 0);
+        }
+      }
+    }
+    mv_shape((enum mv_shaping)(s + 1), 2 * R, u, order);
+    for (int k = 0; k < R; k++) {
+      for (int j = 0; j < 2; j++) {
+        double apart = f[2 * k] - f[2 * k + 1], g = apart != 0 ? z[k][j] * (u[2 * k] - u[2 * k + 1]) / apart : 0;
+        sum[j] += g;
+        square[j] += g * g;
+      }
+    }
+    for (int j = 0; j < 2; j++) {
+      assert_near(r.gradient[j], sum[j] / R, 1e-13);
+      assert_near(r.gradient_se[j], sqrt((square[j] - sum[j] * sum[j] / R) / (R - 1) / R), 1e-12);
+    }
+    free(z);
+    rig_free(&rig);
+    mv_population_free(p);
+    mv_plan_free(plan);
+    mv_job_free(job);
+  }
+}
+
+/* A population inside one replicate is shaped by the estimator itself: an update of one replicate follows the same. */
+static void a_sample_shapes_its_own_population(void **state)
+{
+  (void)state;
+  struct mv_job *job =
+      parse(TRAIN("5", "") STARTS
+            "estimators:\n  - {name: es, population: 50, shaping: [z_score, centered_rank], replicates: 1}\n");
+  struct mv_plan *plan = mv_plan_make(job);
+  struct mv_population *p = mv_population_create(plan);
+  for (int s = 0; s < 2; s++) {
+    struct rig rig;
+    rig_make(&rig, mv_kernel_best(), "tree_bandit", "es", 4);
+    *(int64_t *)rig_setting(&rig, "population") = 50;
+    *(int *)rig_setting(&rig, "shaping") = s + 1;
+    rig_ready(&rig);
+    double row[32];
+    const double eta[2] = {0.3, 0.6};
+    struct mv_record r = mv_record_view(job, row);
+    memcpy(r.eta, eta, sizeof eta);
+    assert_int_equal(mv_population_row(p, s * job->points, 2, row), MV_OK);
+    rig_sample(&rig, mv_key_make(3, (double[]){0, 2}, 2), eta, 0, NULL);
+    for (int j = 0; j < 2; j++) {
+      assert_true(r.gradient[j] != 0 && r.gradient[j] == rig_value(&rig, rig_offset(&rig, "gradient") + j, 0));
+    }
+    rig_free(&rig);
+  }
+  mv_population_free(p);
+  mv_plan_free(plan);
+  mv_job_free(job);
+}
+
+/* --- nested designs --------------------------------------------------------------------------------------------------- */
+
+/* Replicates of a task instance depend on each other: the error is that of the mean over instances, whether a block holds
+ * several of them or a part of one. */
+static void errors_go_by_task_instances(void **state)
+{
+  (void)state;
+  static const int nests[] = {3, 20, 32, 50, 100};
+  for (size_t k = 0; k < sizeof nests / sizeof *nests; k++) {
+    char text[1024];
+    const int nest = nests[k], count = 6 * nest - 1; /* the last one lacks a replicate */
+    snprintf(text, sizeof text,
+             TRAIN("5", "") STARTS "estimators:\n  - {name: fd, replicates: %d, lifetimes_per_task: %d}\n", count,
+             nest);
+    struct mv_job *job = parse(text);
+    struct mv_plan *plan = mv_plan_make(job);
+    struct mv_job measured = *job;
+    struct mv_population *p = mv_population_create(plan);
+    measured.train.updates = 0;
+    struct mv_plan *plain = mv_plan_make(&measured);
+    struct mv_worker *worker = mv_worker_create(plain);
+    const double eta[2] = {0.3, 0.6};
+    double row[32], sum[2] = {0}, square[2] = {0},
+                    *rows = calloc((size_t)(count * plain->layout[0].values), sizeof *rows);
+    int8_t *status = malloc((size_t)count);
+    struct mv_record r = mv_record_view(job, row);
+    memcpy(r.eta, eta, sizeof eta);
+    assert_int_equal(mv_population_row(p, 0, 2, row), MV_OK);
+    mv_worker_rows(worker, 0, eta, mv_key_make(3, (double[]){0, 2}, 2), 0, count, NULL, rows, status);
+    for (int i = 0; i < 6; i++) {
+      int here = i < 5 ? nest : nest - 1;
+      for (int j = 0; j < 2; j++) {
+        double mean = 0;
+        for (int q = 0; q < here; q++)
+          mean += rows[(i * nest + q) * plain->layout[0].values + j] / here;
+        sum[j] += mean;
+        square[j] += mean * mean;
+      }
+    }
+    for (int j = 0; j < 2; j++) {
+      assert_near(r.gradient[j], sum[j] / 6, 1e-13);
+      assert_near(r.gradient_se[j], sqrt((square[j] - sum[j] * sum[j] / 6) / 5 / 6), 1e-12);
+    }
+    free(rows), free(status);
+    mv_worker_free(worker);
+    mv_plan_free(plain);
+    mv_population_free(p);
+    mv_plan_free(plan);
+    mv_job_free(job);
+  }
+}
+
 /* --- curves ------------------------------------------------------------------------------------------------------- */
 
 /* A store in memory. */
@@ -338,7 +539,8 @@ static void paths_do_not_depend_on_the_cut(void **state)
   (void)state;
   static const char *const jobs[] = {TRAIN("11", "") STARTS ROWS, TRAIN("11", ", optimizer: adam") STARTS ROWS,
                                      "unit: 3\n" TRAIN("11", ", momentum: 0.9") STARTS
-                                     "estimators:\n  - {name: fd, replicates: 100}\n"};
+                                     "estimators:\n  - {name: fd, replicates: 100}\n",
+                                     TRAIN("11", "") STARTS "estimators:\n" SHAPED};
   static const struct {
     int hands;
     double second;
@@ -450,6 +652,10 @@ int main(void)
                                      cmocka_unit_test(a_step_that_is_not_finite_is_not_taken),
                                      cmocka_unit_test(a_row_is_the_mean_of_its_replicates),
                                      cmocka_unit_test(evaluations_are_held_out),
+                                     cmocka_unit_test(fitness_is_shaped),
+                                     cmocka_unit_test(shaped_updates_follow_all_members),
+                                     cmocka_unit_test(a_sample_shapes_its_own_population),
+                                     cmocka_unit_test(errors_go_by_task_instances),
                                      cmocka_unit_test(paths_do_not_depend_on_the_cut),
                                      cmocka_unit_test(paths_do_not_depend_on_interruptions),
                                      cmocka_unit_test(eta_goes_uphill),

@@ -29,9 +29,9 @@ job 20 2 '[0.5, 1], [1, 0]' >small.yaml
 job 20 2 '[0.5, 1], [1, 0]' 'optimizer: adam' >adam.yaml
 job 20 1 '[0.5, 1]' 'momentum: 0.9' >momentum.yaml
 job 33 3 '[2, 2], [0.5, 1], [1, 0]' '' '  - {name: es, label: wide, sigma: 0.5, replicates: 50}' >large.yaml
-# One curve of a population of 1,000 pairs: its updates are cut into parts.
+# Populations of 1,000 pairs, as they are and shaped: updates are cut into parts.
 sed '/^estimators/,$d; s/updates: .*/updates: 3/' momentum.yaml >es.yaml
-printf 'estimators:\n  - {name: es, population: 2, lifetimes_per_task: 1000, replicates: 1000}\n' >>es.yaml
+printf 'estimators:\n  - {name: es, population: 2, lifetimes_per_task: 1000, replicates: 1000}\n  - {name: es, label: ranked, shaping: centered_rank, replicates: 1000}\n' >>es.yaml
 sed -i 's/lifetime_length: 12/lifetime_length: 60/' es.yaml
 
 # --- the same bits ---
@@ -60,7 +60,9 @@ check "counts updates" says 'updates  *252 of 252'
 check "plan" code 0 "$metavar" plan small.yaml
 check "counts curves" says 'fd  *samples  *4  *84 '
 check "analyze" code 0 "$metavar" analyze adam
-check "no report of a training" code 65 "$metavar" report adam
+check "report" code 0 "$metavar" report adam
+page() { grep -q 'id="learning_curves"' adam/analysis/report.html && grep -q 'Where curves end' adam/analysis/report.html && ! grep -qE '(src|href)="(http|//)' adam/analysis/report.html; }
+check "curves and ends are on the page" page
 check "pictures" code 0 "$metavar" plot adam
 check "curves and paths" says 'eta_paths.csv'
 checked() { # curves.csv against the file itself
@@ -90,6 +92,66 @@ check "paths over it" code 0 "$metavar" plot adam --surface surface --only eta_p
 check "run does not train" code 78 "$metavar" run small.yaml -o no
 check "train does not measure" code 78 "$metavar" train "$top/jobs/demo.yaml" -o no
 check "nothing was made" test ! -e no
+
+# --- what bias and variance predict ---
+tree() { # NAME MORE_OF_TRAIN ESTIMATORS
+  printf 'name: %s\nseed: 3\nlifetime_length: 4\ntask: {name: tree_bandit}\ntrain: {updates: 60, evaluate_every: 20, evaluate_replicates: 300000, seeds: 2, %s}\neta: {points: [[0.5, 1]]}\nestimators:\n%s\n' "$@" >"$1.yaml"
+}
+tree follow 'learning_rate: 4' '  - {name: backprop, label: naive, lambda: 0, weighted: false, truncation: [2, 4], replicates: 2000}
+  - {name: fd, eps: 0.2, replicates: 100}'
+tree heavy 'learning_rate: 2, momentum: 0.5' '  - {name: backprop, weighted: false, hessian: dice, lambda: 0, replicates: 2000}'
+cat >study.yaml <<'Y'
+name: study
+seed: 5
+lifetime_length: 4
+block: 500
+task: {name: tree_bandit}
+eta:
+  grid: [{linspace: [0, 6, 9]}, {linspace: [0, 3, 5]}]
+estimators:
+  - {name: reference, replicates: 50000, store: moments}
+  - {name: backprop, hessian: [pathwise, dice], truncation: [2, 4], replicates: 50000, store: moments}
+Y
+check "a study" code 0 "$metavar" run study.yaml -o study -q
+for what in follow heavy; do
+  check "$what: train" code 0 mpirun -np 2 "$metavar" train $what.yaml -o $what -q
+  check "$what: analyze with the study" code 0 "$metavar" analyze $what --study study
+done
+alone() { ! grep -q '^fd' follow/analysis/improvement.csv; }
+check "fd is not in the study" alone
+predicted() { # RUN PART: J gains what is predicted, within 4 standard errors; without that part it does not
+  /usr/bin/python3 - "$@" <<'P'
+import csv, math, sys
+
+run, part = sys.argv[1:]
+rows = [{k: v if k in ("entry", "estimator", "shaping") else float(v) for k, v in row.items()} for row in csv.DictReader(open(run + "/analysis/improvement.csv"))]
+for entry in dict.fromkeys(row["entry"] for row in rows):
+    mine = [row for row in rows if row["entry"] == entry]
+    ends = [row for row in mine if row["update"] == 60]
+    assert len(ends) == 2 and all(row["outside"] == 0 for row in mine)
+    off = sum(row["realised_sum"] - row["predicted_sum"] for row in ends) / 2
+    # seeds are independent but for the study
+    error = math.sqrt(sum(row["chance_sum"] ** 2 + row["realised_sum_se"] ** 2 for row in ends) / 4 + ends[0]["predicted_sum_se"] ** 2)
+    lost = sum(row[part] * row["updates"] for row in mine) / 2
+    print(f"{entry}: {off:.5f} +- {error:.5f}; without {part}: {off + lost:.5f}")
+    assert abs(off) < 4 * error
+    assert entry == "naive_truncation4" or abs(off + lost) > 20 * error  # hardly biased
+    for row in mine:
+        parts = sum(row[name] for name in ("drift", "bias", "momentum", "curvature", "noise"))
+        assert math.isclose(parts, row["predicted"], rel_tol=1e-9)
+P
+}
+check "J gains what is predicted; not without the bias" predicted follow bias
+check "with momentum; not without it" predicted heavy momentum
+narrow() { sed 's/6, 9\]/2, 3]/' study.yaml >narrow.yaml; "$metavar" run narrow.yaml -o narrow -q; "$metavar" analyze follow --study narrow -o outside; grep -q ',60,20,20,nan,' outside/improvement.csv; }
+check "nothing is predicted outside the study, and it says so" narrow
+check "adam is refused" code 2 "$metavar" analyze adam --study study
+check "says why" says 'adam, whose step is not linear'
+check "another task is refused" code 2 "$metavar" analyze momentum --study study
+check "a measurement has no study" code 2 "$metavar" analyze study --study study
+check "report" code 0 "$metavar" report follow
+check "has the prediction" grep -q 'predicted from bias and variance' follow/analysis/report.html
+check "the picture" code 0 "$metavar" plot follow --only predicted_improvement
 
 # --- stopped, extended ---
 check "no time at all" code 75 "$metavar" train large.yaml -o late -q --max-time 0s

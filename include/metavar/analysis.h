@@ -158,6 +158,11 @@ int64_t mv_member_replicates(const struct mv_member *, int point);
 struct mv_aim mv_member_aim(const struct mv_member *, int setting);
 bool mv_aim_equal(const struct mv_aim *, const struct mv_aim *); /* the same objective */
 
+/* Whether both jobs have the same task and lifetimes; the key that differs is told of the run that an option names. */
+bool mv_same_question(const struct mv_job *, const struct mv_job *other, const char *option, const char *run);
+/* RUN or RUN:LABEL: the run, malloc'ed, and the label or NULL. */
+char *mv_reference_run(const char *text, const char **label);
+
 /* Opens the run's entries and, if `reference` names another run, those of its entries that serve as references; and
  * chooses the reference. Exit code; errors printed. */
 int mv_members_make(struct mv_tables *, struct mv_results *, const double *lambda, int lambdas, const char *reference);
@@ -261,6 +266,8 @@ void mv_cells_write(FILE *, const struct mv_tables *);
 void mv_grid_write(FILE *, const struct mv_tables *);
 void mv_table_write(FILE *, const struct mv_tables *, enum mv_table_kind);
 void mv_summary_write(FILE *, const struct mv_tables *, const char *digest, const double *lambda, int lambdas);
+/* Of a training; study: the job's name, or NULL. */
+void mv_training_summary_write(FILE *, const struct mv_job *, const char *digest, const char *study);
 void mv_table_print(FILE *, const struct mv_tables *);
 
 /* A comma and a number; commas and name_0, name_1, ... */
@@ -268,6 +275,13 @@ void mv_csv_put(FILE *, double);
 void mv_csv_names(FILE *, const char *name, int count);
 
 /* --- training and return surfaces --------------------------------------------------------------------------------- */
+
+/* A column of a curve at every update, malloc'ed; *fine becomes false if it cannot be read. */
+double *mv_curve_column(struct mv_results *, int cell, const char *name, bool *fine);
+/* Updates from one row of a table to the next, of at most so many rows: those that are evaluated, if there are. */
+int64_t mv_curve_stride(const struct mv_job *, int entry, int64_t most);
+/* Entry, estimator, how its fitness is shaped, number of the start, its meta-parameters. */
+void mv_start_put(FILE *, const struct mv_plan *, int entry, int start);
 
 /* Tables of a training run. Exit code. */
 int mv_curves_write(FILE *, struct mv_results *);

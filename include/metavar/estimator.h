@@ -9,6 +9,7 @@
 
 #include "metavar/arena.h"
 #include "metavar/field.h"
+#include "metavar/shaping.h"
 #include "metavar/unroll.h"
 
 #define MV_AXES_MAX    4
@@ -34,7 +35,8 @@ enum mv_role {
   MV_TARGET,    /* an unbiased estimate of the gradient of another objective (window-weighted) */
   MV_OBJECTIVE, /* mean objective of the replicate; scalar */
   MV_NOTE,      /* whole numbers that describe the sample (window starts); no statistics are made of them */
-  MV_RECORD     /* likewise, but not whole; may be NaN in a sample that is fine */
+  MV_RECORD,    /* likewise, but not whole; may be NaN in a sample that is fine */
+  MV_FITNESS /* likewise: objectives of the members of a population, which training shapes over an update's replicates */
 };
 
 struct mv_output {
@@ -73,6 +75,7 @@ struct mv_request {
   int64_t lifetime[MV_LANES_MAX]; /* index of the lifetime draw within the task instance */
   int64_t draw[MV_LANES_MAX];     /* index of the replicate within the task instance: r % (P L) */
   const struct mv_forced *forced; /* NULL: random */
+  const num *fitness;             /* shaped, of every member: follow these and simulate nothing; NULL: simulate */
   struct mv_arena *arena;
   num *values; /* out: all outputs one after the other, each row-major: [mv_layout.values] */
 };
@@ -107,12 +110,19 @@ struct mv_estimator {
   /* Fills in what its walks back keep; false if it walks forwards alone. NULL: it never walks back. */
   bool (*reversal)(const void *settings, const struct mv_problem *, struct mv_reversal *);
   void (*sample)(const struct mv_request *);
+  /* How the members of a population are shaped; NULL: they never are. Else there is an output of role MV_FITNESS. */
+  enum mv_shaping (*shaping)(const void *settings);
 };
 
 /* Whether the estimator can run on the task. */
 static inline bool mv_pair_valid(const struct mv_task *task, const struct mv_estimator *estimator)
 {
   return task->step_jvp || task->step_vjp || !(estimator->needs & MV_NEEDS_DERIVATIVE);
+}
+
+static inline enum mv_shaping mv_shaping_of(const struct mv_estimator *e, const void *settings)
+{
+  return e->shaping ? e->shaping(settings) : MV_SHAPING_NONE;
 }
 
 #ifdef MV_VARIANT

@@ -98,6 +98,12 @@ static inline int64_t mv_job_rows(const struct mv_job *job, int entry)
   return job->train.updates ? job->train.updates + 1 : job->entries[entry].replicates;
 }
 
+/* Training: size of a step of an entry's curves. */
+static inline double mv_entry_rate(const struct mv_job *job, const struct mv_entry *e)
+{
+  return e->learning_rate > 0 ? e->learning_rate : job->train.learning_rate;
+}
+
 /* The tables behind a job file, for `describe`. */
 extern const struct mv_field mv_job_fields[];
 extern const struct mv_field mv_stop_fields[];

@@ -24,6 +24,17 @@ struct mv_layout {
   double *primal, *tangent;
 };
 
+/* Members of a replicate's population that report their fitness, and where; 0: none do. */
+static inline int64_t mv_layout_fitness(const struct mv_layout *l, int64_t *offset)
+{
+  for (int o = 0; o < l->output_count; o++)
+    if (l->output[o].role == MV_FITNESS) {
+      *offset = l->offset[o];
+      return l->size[o];
+    }
+  return 0;
+}
+
 /* Where the co-moment of values i, j lies among the pairs of n values: the upper triangle, row-major. */
 static inline int64_t mv_pair_at(int64_t n, int64_t i, int64_t j)
 {

@@ -54,9 +54,10 @@ struct mv_worker *mv_worker_create(const struct mv_plan *);
 void mv_worker_free(struct mv_worker *);
 size_t mv_worker_memory(const struct mv_plan *); /* bytes that a worker allocates */
 /* Samples of replicates [first, first + count) of an entry at any eta, with random numbers of this key, into rows[count]
- * [layout.values] and status[count]. Returns how many are not finite. */
+ * [layout.values] and status[count]. Returns how many are not finite. fitness[count][members], shaped: nothing is
+ * simulated, and the gradients follow it; NULL: the samples themselves. */
 int64_t mv_worker_rows(struct mv_worker *, int entry, const double *eta, struct mv_key, int64_t first, int64_t count,
-                       double *rows, int8_t *status);
+                       const double *fitness, double *rows, int8_t *status);
 /* Computes a unit into out[mv_result_bytes]. */
 void mv_worker_compute(struct mv_worker *, const struct mv_unit *, void *out);
 

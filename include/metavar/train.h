@@ -53,7 +53,7 @@ bool mv_record_evaluates(const struct mv_train *, int64_t update);
 
 /* --- population.c ------------------------------------------------------------------------------------------------- */
 
-#define MV_POPULATION_BLOCK 32 /* replicates whose sums are formed in a row; no rank, unit or kernel changes it */
+#define MV_POPULATION_BLOCK 32 /* replicates, or somewhat more, whose sums are formed in a row; the same everywhere */
 
 /* What one process needs to compute populations. The plan is that of a training job. */
 struct mv_population;
@@ -69,12 +69,13 @@ double mv_update_seconds(const struct mv_job *, int entry, const double *seconds
 
 /* Blocks of an update: those of its gradient, then those of its evaluation. */
 int64_t mv_population_blocks(const struct mv_job *, int entry, int64_t update);
-int mv_population_width(const struct mv_job *); /* doubles that a block leaves */
+int mv_population_width(const struct mv_job *, int entry); /* doubles that a block leaves */
 /* Sums of blocks [first, first + count) at eta into sums[count][width]. */
 void mv_population_compute(struct mv_population *, int cell, int64_t update, const double *eta, int64_t first,
                            int64_t count, double *sums);
-/* All sums[blocks][width] of an update, added in order, into its row: what was measured. Its status. */
-int8_t mv_population_close(const struct mv_job *, int entry, int64_t update, const double *sums, double *row);
+/* All sums[blocks][width] of an update, added in order, into its row, of which eta is there: what was measured. Its
+ * status. Shaped fitness is shaped here: the sums are completed. */
+int8_t mv_population_close(struct mv_population *, int cell, int64_t update, double *sums, double *row);
 /* Measures row `update`, of which eta is there, alone. Its status. */
 int8_t mv_population_row(struct mv_population *, int cell, int64_t update, double *row);
 

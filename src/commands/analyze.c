@@ -13,9 +13,10 @@
 #include "metavar/analysis.h"
 #include "metavar/command.h"
 #include "metavar/components.h"
+#include "metavar/improvement.h"
 
 struct request {
-  const char *run, *reference;
+  const char *run, *reference, *study;
   char *results, *dir; /* results.h5; where the tables go */
   double lambda[MV_LIST_MAX];
   int lambdas;
@@ -67,6 +68,7 @@ static int read_options(const struct mv_args *args, struct request *r)
   double resamples = 10000;
   r->run = mv_args_at(args, 0);
   r->reference = mv_args_value(args, "reference");
+  r->study = mv_args_value(args, "study");
   r->options = (struct mv_analysis){.confidence = 0.95};
   if (!read_lambda(lambda ? lambda : "0,0.2,0.4,0.6,0.8,1", r))
     return complain("lambda", lambda, "want numbers with commas between them, at most 64");
@@ -123,32 +125,60 @@ static int make_folder(const struct request *r)
   return MV_EXIT_CREATE;
 }
 
+static int end_table(const struct request *r, const char *name, struct mv_draft *draft, int code)
+{
+  if (code) {
+    mv_draft_drop(draft);
+    return code;
+  }
+  code = mv_draft_commit(draft);
+  if (code == MV_EXIT_OK)
+    fprintf(stderr, "metavar: wrote %s/%s\n", r->dir, name);
+  return code;
+}
+
 /* A table that is made while results.h5 is read. */
 static int write_table(const struct request *r, const char *name, struct mv_results *results,
                        int (*write)(FILE *, struct mv_results *))
 {
   struct mv_draft draft;
   int code = mv_draft_open(&draft, r->dir, name);
-  if (code)
-    return code;
-  code = write(draft.file, results);
-  if (code) {
-    mv_draft_drop(&draft);
-    return code;
-  }
-  code = mv_draft_commit(&draft);
-  if (code == MV_EXIT_OK)
-    fprintf(stderr, "metavar: wrote %s/%s\n", r->dir, name);
-  return code;
+  return code ? code : end_table(r, name, &draft, write(draft.file, results));
 }
 
-/* Of a training: curves, paths, ends. */
-static int analyze_training(const struct request *r, struct mv_results *results)
+static int write_improvement(const struct request *r, struct mv_results *results, struct mv_study *study)
 {
-  int code = make_folder(r);
+  struct mv_draft draft;
+  int code = mv_draft_open(&draft, r->dir, "improvement.csv");
+  return code ? code : end_table(r, "improvement.csv", &draft, mv_improvement_write(draft.file, results, study));
+}
+
+static int write_training_summary(const struct request *r, const struct mv_job *job, const char *digest,
+                                  const struct mv_study *study)
+{
+  struct mv_draft draft;
+  int code = mv_draft_open(&draft, r->dir, "summary.json");
+  if (code)
+    return code;
+  mv_training_summary_write(draft.file, job, digest, r->study ? study->tables.job->name : NULL);
+  return end_table(r, "summary.json", &draft, MV_EXIT_OK);
+}
+
+/* Of a training: curves, paths, ends; and what a study predicts. */
+static int analyze_training(const struct request *r, struct mv_results *results, const char *digest)
+{
+  struct mv_study study = {0};
+  const struct mv_job *job = mv_results_job(results);
+  int code = r->study ? mv_study_open(&study, job, r->study) : MV_EXIT_OK;
+  code = code ? code : make_folder(r);
   code = code ? code : write_table(r, "curves.csv", results, mv_curves_write);
   code = code ? code : write_table(r, "paths.csv", results, mv_paths_write);
-  return code ? code : write_table(r, "ends.csv", results, mv_ends_write);
+  code = code ? code : write_table(r, "ends.csv", results, mv_ends_write);
+  if (r->study && code == MV_EXIT_OK)
+    code = write_improvement(r, results, &study);
+  code = code ? code : write_training_summary(r, job, digest, &study);
+  mv_study_close(&study);
+  return code;
 }
 
 static bool has_surface(const struct mv_plan *plan)
@@ -212,10 +242,12 @@ static int analyze(const struct request *r)
     return code;
   code = mv_results_digest(r->results, digest);
   if (mv_results_job(results)->train.updates) {
-    code = code ? code : analyze_training(r, results);
+    code = code ? code : analyze_training(r, results, digest);
     mv_results_close(results);
     return code;
   }
+  if (code == MV_EXIT_OK && r->study)
+    code = complain("study", r->study, "is for the run of a metavar train; bias goes by --reference");
   if (code == MV_EXIT_OK)
     code = compute(r, results, &study);
   if (code == MV_EXIT_OK) {
@@ -254,6 +286,10 @@ static const struct mv_option options[] = {
     {"reference", 0, "LABEL|RUN2[:LABEL]",
      "what bias is measured against: an entry of this run, or of another one (default: the first entry of the "
      "estimator 'reference')"},
+    {"study", 0, "RUN2[:LABEL]",
+     "of a training: the measurement of its estimators, with a reference, at eta points around its paths, that "
+     "predicts "
+     "what each update adds"},
     {"task-cost", 0, "STEPS", "what a new task instance costs, in inner steps, for the best nested design (default 0)"},
     {"pair", 0, "'A vs B'",
      "two settings to compare and to mix, beside those that matter; LABEL or LABEL:axis=value,lambda=value; "
@@ -277,7 +313,9 @@ const struct mv_command mv_command_analyze = {
         "all numbers to cells.csv, grid.csv, board.csv, sources.csv, differences.csv, components.csv, budget.csv, "
         "breakeven.csv, best.csv, combined.csv and summary.json, whose columns analysis/README.md explains. Of entries "
         "of the estimator objective it writes the return surface, objective.csv. Of a run of metavar train it writes "
-        "learning curves, paths of eta and where they end: curves.csv, paths.csv, ends.csv.",
+        "learning curves, paths of eta and where they end: curves.csv, paths.csv, ends.csv, summary.json; with --study "
+        "what bias and "
+        "variance predict of each update, beside what happened: improvement.csv.",
     .options = options,
     .run = run_analyze,
     .reads = true,

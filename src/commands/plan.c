@@ -17,6 +17,7 @@
 #include "metavar/train.h"
 
 #define CALIBRATION_SECONDS 2.0
+#define LONG_UPDATE         0.01 /* seconds: worth more than one rank */
 
 struct row { /* one entry, or the sum of all */
   int64_t cells, samples, units;
@@ -140,6 +141,19 @@ static void print_reversals(const struct mv_job *job)
   }
 }
 
+/* Updates that are long and cannot be shared out. */
+static void print_unspread(const struct forecast *f)
+{
+  const struct mv_job *job = f->plan->job;
+  for (int e = 0; e < job->entry_count; e++) {
+    if (job->train.updates && mv_population_blocks(job, e, 1) == 1 && f->seconds[e] > LONG_UPDATE) {
+      printf("%s: one rank computes a whole update; a large population is spread over ranks if it is written as "
+             "replicates (population: 2, replicates: pairs)\n",
+             job->entries[e].label);
+    }
+  }
+}
+
 static void print_text(const struct forecast *f)
 {
   const struct mv_job *job = f->plan->job;
@@ -172,6 +186,7 @@ static void print_text(const struct forecast *f)
   printf("disk: %s of results.h5 and as much again for the shards it is made from",
          mv_text_bytes(f->total.bytes, bytes));
   printf(f->free_bytes < 0 ? "\n" : "; free here: %s\n", mv_text_bytes(f->free_bytes, room));
+  print_unspread(f);
 }
 
 static void print_json(const struct forecast *f)

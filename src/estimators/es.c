@@ -4,7 +4,9 @@
  * F is the mean of R_n over the window. Unbiased for the gradient of the smoothed objective
  * J_sigma(eta) = E J(eta + sigma z). The lifetime is simulated up to the window's end, only the window's rewards count; all
  * truncation lengths come from the same pair. What the two members share is a setting: by default the task instance alone
- * (Vuorio et al. 2022: own samples and own window starts).
+ * (Vuorio et al. 2022: own samples and own window starts). With shaping, what stands for F is its z-score or centred rank
+ * among the members of the population (shaping.c): those of one estimate, or, when the framework gives them, of a larger
+ * population that this estimate is a part of.
  */
 #include "metavar/window.h"
 
@@ -13,7 +15,7 @@ struct settings {
   int64_t population;
   struct mv_ints truncation;
   struct mv_choices shared;
-  int window;
+  int window, shaping;
 };
 
 enum { SHARE_TASK, SHARE_INIT, SHARE_ACTION, SHARE_REWARD, SHARE_WINDOW };
@@ -29,6 +31,10 @@ static const struct mv_field fields[] = {
     {"noise_shared", MV_CHOICE_LIST, offsetof(struct settings, shared), "[task]", 0, 0, shares, NULL,
      "what the two members of a pair have in common; [task, init, action, reward, window] is common random numbers"},
     {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
+    {"shaping", MV_CHOICE, offsetof(struct settings, shaping), "none", 0, 0, mv_shaping_names, NULL,
+     "what stands for a member's objective: itself (none), or its z_score or centered_rank in the population, which is "
+     "no "
+     "longer an estimate of the gradient of J; training shapes over all members of an update"},
     MV_FIELD_END};
 
 static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)
@@ -49,12 +55,19 @@ static int outputs(const void *settings, const struct mv_problem *p, struct mv_o
                            .kind = MV_AXIS_INTS,
                            .length = (int)s->population,
                            .doc = "perturbed lifetime: + and - of the first pair, of the second, ..."};
+  struct mv_axis shaped = {.name = "shaping",
+                           .kind = MV_AXIS_NAMES,
+                           .length = 1,
+                           .value.names = &mv_shaping_names[s->shaping],
+                           .doc = "what stands for the members' objectives"};
+  const bool shapes = s->shaping != MV_SHAPING_NONE;
   out[0] = (struct mv_output){.name = "gradient",
                               .role = MV_GRADIENT,
-                              .rank = 1,
-                              .axis = {truncation},
+                              .rank = 1 + shapes,
+                              .axis = {truncation, shaped},
                               .unit = "1",
-                              .doc = "antithetic estimate of the gradient of the smoothed objective"};
+                              .doc = shapes ? "antithetic estimate from shaped fitness: not of the gradient of J"
+                                            : "antithetic estimate of the gradient of the smoothed objective"};
   out[1] = (struct mv_output){
       .name = "objective", .role = MV_OBJECTIVE, .unit = "1", .doc = "mean objective over the members' lifetimes"};
   out[2] = (struct mv_output){.name = "window_start",
@@ -63,7 +76,13 @@ static int outputs(const void *settings, const struct mv_problem *p, struct mv_o
                               .axis = {member, truncation},
                               .unit = "inner steps",
                               .doc = "first step of the window"};
-  return 3;
+  out[3] = (struct mv_output){.name = "fitness",
+                              .role = MV_FITNESS,
+                              .rank = 2,
+                              .axis = {member, truncation},
+                              .unit = "1",
+                              .doc = "mean objective of the member's window, before shaping"};
+  return 3 + shapes;
 }
 
 static int cost(const void *settings, const struct mv_problem *p, double *primal, double *tangent)
@@ -80,7 +99,13 @@ static struct mv_aim aim(const void *settings, const struct mv_problem *p, int o
 {
   (void)output, (void)lambda;
   const struct settings *s = settings;
-  return mv_window_aim(p, (enum mv_window)s->window, s->truncation.value[index[0]], s->sigma, true);
+  return mv_window_aim(p, (enum mv_window)s->window, s->truncation.value[index[0]], s->sigma,
+                       s->shaping == MV_SHAPING_NONE);
+}
+
+static enum mv_shaping shaping(const void *settings)
+{
+  return (enum mv_shaping)((const struct settings *)settings)->shaping;
 }
 
 static int64_t lifetimes(const void *settings, const struct mv_problem *p)
@@ -97,9 +122,11 @@ static double work(const void *settings, const struct mv_problem *p)
 static size_t workspace(const void *settings, const struct mv_problem *p)
 {
   const struct settings *s = settings;
-  size_t meta = (size_t)p->shape.meta, lengths = (size_t)s->truncation.count;
+  size_t meta = (size_t)p->shape.meta, lengths = (size_t)s->truncation.count, members = (size_t)s->population;
+  size_t shaped = s->shaping == MV_SHAPING_NONE ? 0 : members;
   return mv_walk_bytes(p, 0) + 2 * mv_arena_cost(sizeof(num) * meta) + 2 * mv_arena_cost(sizeof(num) * lengths) +
-         mv_arena_cost(sizeof(int64_t[MV_LANES_MAX]) * lengths);
+         mv_arena_cost(sizeof(int64_t[MV_LANES_MAX]) * lengths) + mv_arena_cost(sizeof(num) * lengths * shaped) +
+         mv_arena_cost(sizeof(double) * shaped) + mv_arena_cost(sizeof(size_t) * shaped);
 }
 
 /* Members use lifetimes 2 pair and 2 pair + 1; what they share, the second takes from the first. */
@@ -122,44 +149,88 @@ static void coords_of_member(const struct settings *s, int member, struct mv_coo
   }
 }
 
+/* Both members of a pair: their windows' starts, means to mean[2][lengths]; adds all R_n to the objective. */
+static void simulate_pair(const struct mv_request *r, struct mv_walk *walk, struct mv_window_sums *sums, int64_t pair,
+                          const num *z, num *eta, num *mean, num *objective, num *window_start)
+{
+  const struct settings *s = r->settings;
+  const int lengths = s->truncation.count;
+  for (int m = 0; m < 2; m++) {
+    for (int j = 0; j < r->problem->shape.meta; j++)
+      eta[j] = r->eta[j] + (m ? -s->sigma : s->sigma) * z[j];
+    coords_of_member(s, m, &walk->coords);
+    for (int t = 0; t < lengths; t++) {
+      mv_window_place(walk, (enum mv_window)s->window, s->truncation.value[t], sums->start[t]);
+      for (int l = 0; l < MV_LANES; l++)
+        NUM_LANE(window_start, (2 * pair + m) * lengths + t, l) = (double)sums->start[t][l];
+    }
+    sums->window = mean + m * lengths;
+    mv_window_means(walk, sums);
+    *objective += sums->all;
+  }
+  for (int l = 0; l < MV_LANES_MAX; l++)
+    walk->coords.lifetime[l] += 2;
+}
+
+/* Shapes fitness[population][lengths] over the population, into out. */
+static void shape(const struct mv_request *r, const num *fitness, num *out)
+{
+  const struct settings *s = r->settings;
+  const int lengths = s->truncation.count;
+  const int64_t members = s->population;
+  double *f = mv_arena_take(r->arena, sizeof(double) * (size_t)members);
+  size_t *order = mv_arena_take(r->arena, sizeof(size_t) * (size_t)members);
+  for (int t = 0; t < lengths; t++)
+    for (int l = 0; l < MV_LANES; l++) {
+      for (int64_t i = 0; i < members; i++)
+        f[i] = NUM_LANE(fitness, i * lengths + t, l);
+      mv_shape((enum mv_shaping)s->shaping, members, f, order);
+      for (int64_t i = 0; i < members; i++)
+        NUM_LANE(out, i * lengths + t, l) = f[i];
+    }
+}
+
+static void follow_pair(const num *mean, int lengths, int meta, const num *z, num *gradient)
+{
+  for (int t = 0; t < lengths; t++)
+    for (int j = 0; j < meta; j++)
+      gradient[t * meta + j] += (mean[t] - mean[lengths + t]) * z[j];
+}
+
 static void sample(const struct mv_request *r)
 {
   const struct settings *s = r->settings;
   const struct mv_problem *p = r->problem;
   const int meta = p->shape.meta, lengths = s->truncation.count;
+  const bool shapes = s->shaping != MV_SHAPING_NONE;
   const size_t mark = r->arena->used;
   num *z = mv_arena_take(r->arena, sizeof(num) * (size_t)meta),
       *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
-  num *mean[2];
-  for (int m = 0; m < 2; m++)
-    mean[m] = mv_arena_take(r->arena, sizeof(num) * (size_t)lengths);
+  num *mean = mv_arena_take(r->arena, sizeof(num) * 2 * (size_t)lengths);
   struct mv_window_sums sums = {.truncation = &s->truncation,
                                 .start = mv_arena_take(r->arena, sizeof(int64_t[MV_LANES_MAX]) * (size_t)lengths)};
   struct mv_walk walk = mv_request_walk(r, s->population, eta);
   num *gradient = r->values, *objective = gradient + lengths * meta, *window_start = objective + 1;
-  for (num *x = r->values; x < window_start; x++)
+  num *fitness = window_start + s->population * lengths, *end = fitness + (shapes ? s->population * lengths : 0);
+  const num *followed = r->fitness;
+  for (num *x = r->values; x < end; x++)
     *x = num_set(0.0);
 
-  for (int64_t pair = 0; pair < s->population / 2; pair++) {
+  for (int64_t pair = 0; pair < s->population / 2 && !followed; pair++) {
+    num *here = shapes ? fitness + 2 * pair * lengths : mean;
     mv_direction_draw(&walk, r->draw, pair, z);
-    for (int m = 0; m < 2; m++) {
-      for (int j = 0; j < meta; j++)
-        eta[j] = r->eta[j] + (m ? -s->sigma : s->sigma) * z[j];
-      coords_of_member(s, m, &walk.coords);
-      for (int t = 0; t < lengths; t++) {
-        mv_window_place(&walk, (enum mv_window)s->window, s->truncation.value[t], sums.start[t]);
-        for (int l = 0; l < MV_LANES; l++)
-          NUM_LANE(window_start, (2 * pair + m) * lengths + t, l) = (double)sums.start[t][l];
-      }
-      sums.window = mean[m];
-      mv_window_means(&walk, &sums);
-      *objective += sums.all;
-    }
-    for (int t = 0; t < lengths; t++)
-      for (int j = 0; j < meta; j++)
-        gradient[t * meta + j] += (mean[0][t] - mean[1][t]) * z[j];
-    for (int l = 0; l < MV_LANES_MAX; l++)
-      walk.coords.lifetime[l] += 2;
+    simulate_pair(r, &walk, &sums, pair, z, eta, here, objective, window_start);
+    if (!shapes)
+      follow_pair(here, lengths, meta, z, gradient);
+  }
+  if (shapes && !followed) {
+    num *shaped = mv_arena_take(r->arena, sizeof(num) * (size_t)(s->population * lengths));
+    shape(r, fitness, shaped);
+    followed = shaped;
+  }
+  for (int64_t pair = 0; pair < s->population / 2 && followed; pair++) {
+    mv_direction_draw(&walk, r->draw, pair, z);
+    follow_pair(followed + 2 * pair * lengths, lengths, meta, z, gradient);
   }
   for (int i = 0; i < lengths * meta; i++)
     gradient[i] *= 1.0 / (s->sigma * (double)s->population);
@@ -171,7 +242,8 @@ MV_ESTIMATOR(es) = {
     .name = "es",
     .doc = "Evolution strategies with antithetic pairs (Salimans et al. 2017): (F+ - F-) / (2 sigma) z, averaged over "
            "population/2 directions z ~ N(0, I). "
-           "Needs no derivatives; unbiased for the gradient of the objective smoothed by N(0, sigma^2 I).",
+           "Needs no derivatives; unbiased for the gradient of the objective smoothed by N(0, sigma^2 I), unless "
+           "fitness is shaped.",
     .fields = fields,
     .settings_size = sizeof(struct settings),
     .perturbs = true,
@@ -183,4 +255,5 @@ MV_ESTIMATOR(es) = {
     .workspace = workspace,
     .work = work,
     .sample = sample,
+    .shaping = shaping,
 };
