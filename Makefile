@@ -36,7 +36,7 @@ FLAGS_generic := -DMV_NUM=MV_NUM_LANES -DMV_LANES=2
 
 TASKS := $(patsubst src/tasks/%.c,%,$(sort $(wildcard src/tasks/*.c)))
 ESTIMATORS := $(patsubst src/estimators/%.c,%,$(sort $(wildcard src/estimators/*.c)))
-KERNEL_SRC := src/unroll.c src/variant.c $(TASKS:%=src/tasks/%.c) $(ESTIMATORS:%=src/estimators/%.c)
+KERNEL_SRC := src/lifetime.c src/unroll.c src/unroll_back.c src/variant.c $(TASKS:%=src/tasks/%.c) $(ESTIMATORS:%=src/estimators/%.c)
 FRAME_SRC := $(filter-out src/main.c $(KERNEL_SRC),$(wildcard src/*.c src/commands/*.c analysis/*.c))
 
 KERNEL_OBJ := $(foreach v,$(VARIANTS),$(KERNEL_SRC:src/%.c=$(BUILD)/kernel/$v/%.o))
@@ -156,6 +156,12 @@ endef
 $(foreach v,$(BENCH_KERNELS),$(eval $(call BENCH_RULE,$v)))
 bench-floor: $(BENCH_KERNELS:%=$(BUILD)/bench/floor_%)
 	@for b in $^; do $$b tests/bench/results/floor.csv || exit 1; done
+# Gradients through up to a million steps, forwards and back, with many and few steps kept.
+$(BUILD)/bench/reverse: tests/bench/bench_reverse.c $(BUILD)/libmetavar.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -Itests $< $(BUILD)/libmetavar.a -lcmocka $(LIBS) -o $@
+bench-reverse: $(BUILD)/bench/reverse
+	@$< tests/bench/results/reverse.csv
 # 10^7 samples analysed.
 bench-analyze: all
 	@tests/bench/analyze.sh
@@ -184,9 +190,9 @@ bench-plan: $(BUILD)/bench/bench_plan
 	@$< tests/bench/results/plan.csv
 bench-reference: all
 	@tests/bench/reference.sh
-.PHONY: bench-floor bench-analyze bench-reference bench-store bench-farm bench-ranks bench-plan bench-scale bench-jax
+.PHONY: bench-floor bench-reverse bench-analyze bench-reference bench-store bench-farm bench-ranks bench-plan bench-scale bench-jax
 bench-scale: bench-store bench-farm bench-ranks bench-plan
-bench: bench-floor bench-analyze bench-reference bench-scale
+bench: bench-floor bench-reverse bench-analyze bench-reference bench-scale
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
@@ -203,7 +209,8 @@ help:
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
-	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples, the reference against fd: lines in tests/bench/results/'
+	@echo 'make bench     inner steps per second of every kernel against the floor, walks back, analysis of 10^7 samples,'
+	@echo '               the reference against fd: lines in tests/bench/results/'
 	@echo 'make bench-jax the long study against the same in JAX, which it installs in $(BUILD)/jax: lines in tests/bench/results/'
 	@echo 'make bench-scale the part of it that is about many ranks: bench-store, bench-farm, bench-ranks, bench-plan'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'

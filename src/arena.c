@@ -23,11 +23,16 @@ void mv_arena_free(struct mv_arena *arena)
   *arena = (struct mv_arena){0};
 }
 
-void *mv_arena_take(struct mv_arena *arena, size_t bytes)
+void *mv_arena_take_unset(struct mv_arena *arena, size_t bytes)
 {
   size_t cost = mv_arena_cost(bytes);
   assert(arena->used + cost <= arena->size);
   void *p = arena->base + arena->used;
   arena->used += cost;
-  return memset(p, 0, cost);
+  return p;
+}
+
+void *mv_arena_take(struct mv_arena *arena, size_t bytes)
+{
+  return memset(mv_arena_take_unset(arena, bytes), 0, mv_arena_cost(bytes));
 }

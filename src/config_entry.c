@@ -99,12 +99,12 @@ static const struct mv_estimator *read_estimator(struct mv_config *c, struct mv_
 static void check_pair(const struct row *r)
 {
   char free_of_needs[256] = "";
-  if (!(r->estimator->needs & MV_NEEDS_JVP) || !r->job->task || r->job->task->step_jvp) {
+  if (!r->job->task || mv_pair_valid(r->job->task, r->estimator)) {
     return;
   }
   for (const struct mv_estimator *const *e = r->config->kernel->estimators; *e; e++) {
     size_t used = strlen(free_of_needs);
-    if (!((*e)->needs & MV_NEEDS_JVP)) {
+    if (!((*e)->needs & MV_NEEDS_DERIVATIVE)) {
       snprintf(free_of_needs + used, sizeof free_of_needs - used, "%s%s", used ? " or " : "", (*e)->name);
     }
   }

@@ -27,7 +27,7 @@ static const struct {
 #include "golden.h"
     {NULL}};
 
-const char *const mv_recipe_names[] = {"plain", "rich", NULL};
+const char *const mv_recipe_names[] = {"plain", "rich", "reverse", NULL};
 
 const char *mv_selfcheck_golden(const char *task, const char *estimator, enum mv_recipe recipe)
 {
@@ -36,11 +36,6 @@ const char *mv_selfcheck_golden(const char *task, const char *estimator, enum mv
         !strcmp(golden[i].recipe, mv_recipe_names[recipe]))
       return golden[i].digest;
   return NULL;
-}
-
-bool mv_pair_valid(const struct mv_task *task, const struct mv_estimator *estimator)
-{
-  return task->step_jvp || !(estimator->needs & MV_NEEDS_JVP);
 }
 
 void mv_selfcheck_eta(const struct mv_shape *shape, double *eta)
@@ -70,7 +65,7 @@ bool mv_selfcheck_philox(void)
   return true;
 }
 
-static struct mv_problem problem_make(const struct mv_kernel *kernel, const char *task, int64_t steps, void **settings)
+struct mv_problem mv_selfcheck_problem(const struct mv_kernel *kernel, const char *task, int64_t steps, void **settings)
 {
   struct mv_problem p = {.task = mv_task_find(kernel, task), .steps = steps, .sampler = MV_INVERSE_CDF};
   assert(p.task);
@@ -126,8 +121,8 @@ double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, enum m
   const struct mv_kernel *shadow = mv_kernel_find("shadow");
   const double h = 1e-30;
   void *settings[2];
-  struct mv_problem real = problem_make(kernel, task, JVP_STEPS, &settings[0]);
-  struct mv_problem imaginary = problem_make(shadow, task, JVP_STEPS, &settings[1]);
+  struct mv_problem real = mv_selfcheck_problem(kernel, task, JVP_STEPS, &settings[0]);
+  struct mv_problem imaginary = mv_selfcheck_problem(shadow, task, JVP_STEPS, &settings[1]);
   real.sampler = imaginary.sampler = sampler;
   const int meta = real.shape.meta, lanes = kernel->lanes;
   double eta[meta];
@@ -190,6 +185,12 @@ static void choose_words(const struct mv_estimator *estimator, void *settings, c
     *list = chosen;
 }
 
+bool mv_recipe_valid(enum mv_recipe recipe, const struct mv_task *task, const struct mv_estimator *estimator)
+{
+  return mv_pair_valid(task, estimator) &&
+         (recipe != MV_REVERSE || (task->step_vjp && mv_field_find(estimator->fields, "mode")));
+}
+
 void mv_selfcheck_arrange(enum mv_recipe recipe, const struct mv_estimator *estimator, void *settings,
                           struct mv_problem *p)
 {
@@ -217,6 +218,13 @@ void mv_selfcheck_arrange(enum mv_recipe recipe, const struct mv_estimator *esti
     if (p->shape.hessians & 1u << mode)
       offered[count++] = mv_hessian_names[mode];
   choose_words(estimator, settings, "hessian", offered);
+  if (recipe == MV_REVERSE) {
+    const char *const *modes = mv_field_find(estimator->fields, "mode")->choices;
+    int *mode = setting(estimator, settings, "mode", MV_CHOICE);
+    while (strcmp(modes[*mode], "reverse"))
+      ++*mode;
+    *(int64_t *)setting(estimator, settings, "checkpoints", MV_INT) = 3;
+  }
 }
 
 /* --- golden digests ---------------------------------------------------------------------------------------- */
@@ -239,7 +247,7 @@ void mv_selfcheck_digest(const struct mv_kernel *kernel, const char *task, const
                          char hex[33])
 {
   void *task_settings;
-  struct mv_problem p = problem_make(kernel, task, DIGEST_STEPS, &task_settings);
+  struct mv_problem p = mv_selfcheck_problem(kernel, task, DIGEST_STEPS, &task_settings);
   const struct mv_estimator *estimator = mv_estimator_find(kernel, name);
   assert(estimator);
   void *settings = calloc(1, estimator->settings_size ? estimator->settings_size : 1);

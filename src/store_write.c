@@ -355,7 +355,7 @@ static bool describe_entry(hid_t group, const struct mv_job *job, const struct m
 {
   const struct mv_estimator *estimator = entry->estimator;
   return put_text(group, "estimator", estimator->name) &&
-         put_text(group, "needs", estimator->needs & MV_NEEDS_JVP ? "jvp" : "nothing") &&
+         put_text(group, "needs", estimator->needs & MV_NEEDS_DERIVATIVE ? "derivatives" : "nothing") &&
          put_fields(group, "", mv_entry_fields, entry) &&
          (!job->train.updates || (put_fields(group, "", mv_followed_fields, entry) &&
                                   put_fields(group, "train_", mv_train_fields, &job->train))) &&

@@ -92,6 +92,8 @@ MV_KERNEL(MV_VARIANT) = {
     .estimator_files = estimator_files,
     .walk_run = mv_walk_run,
     .walk_bytes = mv_walk_bytes,
+    .walk_back = mv_walk_back,
+    .walk_back_bytes = mv_walk_back_bytes,
     .math = math,
     .draw = draw,
 };

@@ -109,7 +109,7 @@ static void push_complete(void *settings, const struct mv_problem *problem, stru
 static const struct mv_estimator fake_grad = {.name = "grad",
                                               .fields = grad_fields,
                                               .settings_size = sizeof(struct grad),
-                                              .needs = MV_NEEDS_JVP,
+                                              .needs = MV_NEEDS_DERIVATIVE,
                                               .complete = grad_complete,
                                               .lifetimes = grad_lifetimes};
 static const struct mv_estimator fake_push = {.name = "push",

@@ -61,7 +61,7 @@ if [ "${1:-}" = sanitized ]; then
   unit build-san .
 else
   unit build .
-  unit build-san '^test_(math|stream|conformance|backprop|design|config|config_bad|schedule|sample|rounds|panel|budget|store|analysis)$'
+  unit build-san '^test_(math|stream|conformance|backprop|revolve|reverse|design|config|config_bad|schedule|sample|rounds|panel|budget|store|analysis)$'
 fi
 for s in tests/test_*.sh; do
   script "$s"

@@ -3,7 +3,7 @@
  * On tree_bandit eta_0 serves before the step `change` and eta_1 after it. Where both are equal, moving `change` changes
  * no number but says which steps a perturbation reaches: with the complex step on eta_1 and change = s the shadow build
  * yields the derivatives of a window that starts at s, stop-gradient included. From them follow D_n, dl_n and cum_n, so
- * direct, correction and weighted for every T, Hessian mode and discount, lifetime by lifetime.
+ * direct, correction and weighted for every T, Hessian mode and discount, lifetime by lifetime; forwards and in reverse.
  */
 #include <complex.h>
 
@@ -129,7 +129,7 @@ static void check_replicate(struct rig *r, struct rig *shadow, struct mv_key key
     }
 }
 
-static void check_windows(const char *window)
+static void check_windows(const char *window, const char *mode)
 {
   struct rig r, shadow;
   rig_make(&shadow, mv_kernel_find("shadow"), "tree_bandit", "es", STEPS); /* for its task and arena alone */
@@ -141,6 +141,8 @@ static void check_windows(const char *window)
   rig_choose(&r, "hessian", mv_hessian_names);
   *(int64_t *)rig_setting(&r, "lifetimes") = LIFETIMES;
   *(int *)rig_setting(&r, "window") = rig_word(&r, "window", window);
+  *(int *)rig_setting(&r, "mode") = rig_word(&r, "mode", mode);
+  *(int64_t *)rig_setting(&r, "checkpoints") = 2;
   rig_ready(&r);
   struct mv_key key = mv_key_make(8, eta0, 2);
   for (int64_t first = 0; first < REPLICATES; first += r.kernel->lanes) {
@@ -154,13 +156,15 @@ static void check_windows(const char *window)
 static void random_windows(void **state)
 {
   (void)state;
-  check_windows("random");
+  check_windows("random", "forward");
+  check_windows("random", "reverse");
 }
 
 static void first_windows(void **state)
 {
   (void)state;
-  check_windows("first");
+  check_windows("first", "forward");
+  check_windows("first", "reverse");
 }
 
 int main(void)

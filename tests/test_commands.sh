@@ -63,6 +63,19 @@ check "plan counts samples" grep -q '"samples": 3654' "$dir/out"
 check "plan for many ranks" code 0 "$metavar" plan "$dir/job.yaml" --json --ranks 4096 --latency 1e-5
 check "tells the efficiency" grep -q '"efficiency": 0\.' "$dir/out"
 check "plan: no such number of ranks" code 2 "$metavar" plan "$dir/job.yaml" --ranks 1.5
+million="--set lifetime_length=1000000 --set estimators.0.mode=reverse --set estimators.0.truncation=[1000000]"
+keep() { code "$1" "$metavar" plan "$dir/job.yaml" $million --set "estimators.0.$2" --json; }
+check "plan of a million steps in reverse" keep 0 checkpoints=200
+check "plan tells what is kept" grep -q '"kept": 200' "$dir/out"
+check "and the evaluations" grep -q '"evaluations_per_step": 2.99' "$dir/out"
+check "by default what memory holds" keep 0 memory=100000
+check "plan tells how much that is" grep -qE '"kept": 6[0-9],' "$dir/out"
+check "memory for less than one step" keep 78 memory=100
+check "says what is needed" grep -q 'memory: 100 bytes do not hold one step of task tree_bandit; give at least [0-9]' "$dir/err"
+check "more kept than memory holds" keep 78 checkpoints=200000
+check "says how many" grep -q 'checkpoints: 200000 steps of [0-9]* bytes do not fit into memory: 250000000; keep at most [0-9]' "$dir/err"
+check "a window longer than the lifetime" keep 78 truncation=[1000001]
+check "says how long it may be" grep -q 'truncation length 1000001 exceeds lifetime_length 1000000' "$dir/err"
 check "bad job" code 78 "$metavar" run "$dir/bad.yaml" -o "$dir/x"
 check "bad job under mpirun" code 78 mpirun -q -np 3 "$metavar" run "$dir/bad.yaml" -o "$dir/x"
 check "is told once" lines 1

@@ -15,8 +15,8 @@ static void for_all_pairs(pair_check *check)
   const struct mv_kernel *scalar = mv_kernel_find("scalar");
   for (int t = 0; scalar->tasks[t]; t++)
     for (int e = 0; scalar->estimators[e]; e++)
-      if (mv_pair_valid(scalar->tasks[t], scalar->estimators[e]))
-        for (int recipe = 0; recipe < MV_RECIPES; recipe++)
+      for (int recipe = 0; recipe < MV_RECIPES; recipe++)
+        if (mv_recipe_valid(recipe, scalar->tasks[t], scalar->estimators[e]))
           check(scalar->tasks[t]->name, scalar->estimators[e]->name, recipe);
 }
 
@@ -119,6 +119,98 @@ static void jvp_is_shadow(void **state)
         if (p.shape.hessians & 1u << hessian)
           check_jvp(scalar->tasks[t]->name, hessian, sampler);
     free(settings);
+  }
+}
+
+/* The transposes, part by part, against step_jvp and against the complex step (src/selfcheck_vjp.c). */
+static void check_vjp(const struct mv_kernel *kernel, const char *task, enum mv_hessian hessian,
+                      enum mv_sampler sampler)
+{
+  struct mv_selfcheck_transpose found[] = {mv_selfcheck_dot(kernel, task, hessian, sampler),
+                                           mv_selfcheck_back(kernel, task, hessian, sampler)};
+  for (int k = 0; k < 2; k++)
+    if (!(found[k].worst <= 1e-12))
+      fail_msg("%s %s, kernel %s, %s: relative difference %g in %s", task, mv_hessian_names[hessian], kernel->name,
+               k ? "complex step" : "dot products", found[k].worst, found[k].where);
+}
+
+static void vjp_is_transpose(void **state)
+{
+  (void)state;
+  const struct mv_kernel *scalar = mv_kernel_find("scalar");
+  int checked = 0;
+  for (int t = 0; scalar->tasks[t]; t++) {
+    if (!scalar->tasks[t]->step_vjp || !scalar->tasks[t]->step_jvp)
+      continue;
+    void *settings;
+    struct mv_problem p = problem_make(scalar, scalar->tasks[t]->name, STEPS, &settings);
+    for (int hessian = 0; hessian < MV_HESSIANS; hessian++)
+      for (int sampler = MV_INVERSE_CDF; sampler <= MV_GUMBEL; sampler++)
+        if (p.shape.hessians & 1u << hessian) {
+          check_vjp(scalar, scalar->tasks[t]->name, hessian, sampler);
+          check_vjp(mv_kernel_best(), scalar->tasks[t]->name, hessian, sampler);
+          checked++;
+        }
+    free(settings);
+  }
+  assert_true(checked > 0);
+}
+
+/* Tasks whose step_vjp is wrong in one place: found, and the place is named. */
+static const struct mv_task *sound;
+static double wrong_theta, wrong_eta, wrong_logp, wrong_value;
+
+static void wrong_vjp(const struct mv_life *life, int64_t n, const num *theta, const num *tape,
+                      struct mv_adjoints *blocks, int block_count)
+{
+  struct mv_report weight[16];
+  assert_true(block_count == 1 && blocks->count <= 16);
+  for (int c = 0; c < blocks->count; c++) {
+    weight[c] = blocks->weight[c];
+    weight[c].logp *= wrong_logp;
+    weight[c].expected *= wrong_value;
+  }
+  struct mv_adjoints damaged = *blocks;
+  damaged.weight = weight;
+  double before[16 * 2]; /* theta_bar of logit 0, eta_bar of the second rate */
+  for (int c = 0; c < blocks->count; c++) {
+    before[2 * c] = blocks->theta_bar[c * 3];
+    before[2 * c + 1] = blocks->eta_bar[c * 2 + 1];
+  }
+  sound->step_vjp(life, n, theta, tape, &damaged, block_count);
+  for (int c = 0; c < blocks->count; c++) {
+    blocks->theta_bar[c * 3] = before[2 * c] + wrong_theta * (blocks->theta_bar[c * 3] - before[2 * c]);
+    blocks->eta_bar[c * 2 + 1] = before[2 * c + 1] + wrong_eta * (blocks->eta_bar[c * 2 + 1] - before[2 * c + 1]);
+  }
+}
+
+static void vjp_faults_are_named(void **state)
+{
+  (void)state;
+  static const struct {
+    double theta, eta, logp, value;
+    const char *dot, *back;
+  } fault[] = {{1, 1, 1, 1, NULL, NULL},
+               {1, 1, 1.001, 1, "ell by theta", "sum of ell"},
+               {1, 1, 1, 0.999, "V by theta", "sum of V"},
+               {1, 1.001, 1, 1, "theta by eta", "sum of"},
+               {0.999, 1, 1, 1, " by theta", "sum of"}};
+  struct mv_kernel kernel = *mv_kernel_find("scalar");
+  sound = mv_task_find(&kernel, "tree_bandit");
+  struct mv_task wrong = *sound;
+  wrong.step_vjp = wrong_vjp;
+  const struct mv_task *tasks[] = {&wrong, NULL};
+  kernel.tasks = tasks;
+  for (size_t k = 0; k < sizeof fault / sizeof *fault; k++) {
+    wrong_theta = fault[k].theta, wrong_eta = fault[k].eta, wrong_logp = fault[k].logp, wrong_value = fault[k].value;
+    struct mv_selfcheck_transpose dot = mv_selfcheck_dot(&kernel, "tree_bandit", MV_PATHWISE, MV_INVERSE_CDF);
+    struct mv_selfcheck_transpose back = mv_selfcheck_back(&kernel, "tree_bandit", MV_PATHWISE, MV_INVERSE_CDF);
+    assert_int_equal(dot.worst > 1e-7, fault[k].dot != NULL);
+    assert_int_equal(back.worst > 1e-7, fault[k].dot != NULL);
+    if (fault[k].dot) {
+      assert_non_null(strstr(dot.where, fault[k].dot));
+      assert_non_null(strstr(back.where, fault[k].back));
+    }
   }
 }
 
@@ -237,9 +329,14 @@ static void golden_digests(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(scalar_is_lanes), cmocka_unit_test(purity),
-                                     cmocka_unit_test(jvp_is_shadow),   cmocka_unit_test(lanes_uncorrelated),
-                                     cmocka_unit_test(paired),          cmocka_unit_test(windows_uniform),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(scalar_is_lanes),
+                                     cmocka_unit_test(purity),
+                                     cmocka_unit_test(jvp_is_shadow),
+                                     cmocka_unit_test(vjp_is_transpose),
+                                     cmocka_unit_test(vjp_faults_are_named),
+                                     cmocka_unit_test(lanes_uncorrelated),
+                                     cmocka_unit_test(paired),
+                                     cmocka_unit_test(windows_uniform),
                                      cmocka_unit_test(golden_digests)};
   return cmocka_run_group_tests_name("conformance", tests, NULL, NULL);
 }

@@ -16,12 +16,12 @@ only() {
   [ -z "$bad" ] || { echo "$bad"; return 1; }
 }
 check "tasks include only task, math, choose, softmax" only "src/tasks/*.c" 'metavar/(task|math|choose|softmax|num|field)\.h"'
-check "estimators include only window, estimator and what they build on" only "src/estimators/*.c" 'metavar/(window|estimator|shaping|unroll|stream|arena|num|field|math)\.h"'
+check "estimators include only window, estimator and what they build on" only "src/estimators/*.c" 'metavar/(mode|correction|window|estimator|shaping|unroll|stream|arena|num|field|math)\.h"'
 check "the farm knows no units" only "src/farm.c src/helper.c" '<[a-z/]+\.h>|metavar/(farm|comm|clock|memory)\.h"|"helper\.h"'
 nothing() { ! grep -nE "$@"; }
-check "tasks and estimators allocate nothing, print nothing" nothing '\b(malloc|calloc|realloc|printf|fopen)\b *\(' src/tasks/*.c src/estimators/*.c src/unroll.c
+check "tasks and estimators allocate nothing, print nothing" nothing '\b(malloc|calloc|realloc|printf|fopen)\b *\(' src/tasks/*.c src/estimators/*.c src/lifetime.c src/unroll*.c
 check "estimators never call a task's step" nothing -- '->(step|step_jvp|init|instance) *\(' src/estimators/*.c
-check "no libm in a sample" nothing '#include <(math|complex|tgmath)\.h>' src/tasks/*.c src/estimators/*.c src/unroll.c
+check "no libm in a sample" nothing '#include <(math|complex|tgmath)\.h>' src/tasks/*.c src/estimators/*.c src/lifetime.c src/unroll*.c
 
 exports_one() { # every object of a task or estimator exports exactly one symbol, that is const data
   local o n
@@ -35,7 +35,7 @@ exports_one() { # every object of a task or estimator exports exactly one symbol
 check "a task or estimator exports one symbol and has no mutable statics" exports_one
 no_libm() { # symbols of libm used by the real kernels
   local bad
-  bad=$(nm -u build/kernel/{scalar,x86_64,x86_64_v3,x86_64_v4}/{tasks,estimators}/*.o build/kernel/*64*/unroll.o | grep -E ' U (exp|log|sin|cos|tanh|pow|log1p|expm1|fma)f?$')
+  bad=$(nm -u build/kernel/{scalar,x86_64,x86_64_v3,x86_64_v4}/{tasks,estimators}/*.o build/kernel/*64*/{lifetime,unroll,unroll_back}.o | grep -E ' U (exp|log|sin|cos|tanh|pow|log1p|expm1|fma)f?$')
   [ -z "$bad" ] || { echo "$bad"; return 1; }
 }
 check "kernels link against no libm function" no_libm

@@ -89,7 +89,7 @@ static void close_to(const char *what, double got, double expected)
     fail_msg("%s: %.17g, by the book %.17g", what, got, expected);
 }
 
-static void check(int64_t lifetimes, bool expected)
+static void check_mode(int64_t lifetimes, bool expected, const char *mode)
 {
   struct rig r, shadow;
   rig_make(&shadow, mv_kernel_find("shadow"), "tree_bandit", "es", STEPS); /* for its task and arena alone */
@@ -98,6 +98,7 @@ static void check(int64_t lifetimes, bool expected)
   r.problem.shape.expected = shadow.problem.shape.expected = expected;
   *(struct mv_ints *)rig_setting(&r, "truncation") = lengths;
   *(int64_t *)rig_setting(&r, "lifetimes") = lifetimes;
+  *(int *)rig_setting(&r, "mode") = rig_word(&r, "mode", mode);
   rig_ready(&r);
   struct mv_key key = mv_key_make(8, eta0, 2);
   double weight[1 + LENGTHS][STEPS] = {{0}}; /* of the objective, then of random windows */
@@ -120,6 +121,12 @@ static void check(int64_t lifetimes, bool expected)
     }
   }
   rig_free(&r), rig_free(&shadow);
+}
+
+static void check(int64_t lifetimes, bool expected)
+{
+  check_mode(lifetimes, expected, "forward");
+  check_mode(lifetimes, expected, "reverse");
 }
 
 static void one_lifetime(void **state)

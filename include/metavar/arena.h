@@ -16,6 +16,7 @@ void mv_arena_free(struct mv_arena *);
 
 /* 64-byte aligned, zeroed; asserts that the plan reserved enough. */
 void *mv_arena_take(struct mv_arena *, size_t bytes);
+void *mv_arena_take_unset(struct mv_arena *, size_t bytes); /* the same, not zeroed */
 
 /* Bytes that mv_arena_take uses up for a request. */
 static inline size_t mv_arena_cost(size_t bytes) { return (bytes + MV_ALIGN - 1) / MV_ALIGN * MV_ALIGN; }

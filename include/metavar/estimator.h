@@ -55,7 +55,14 @@ struct mv_aim {
   double smoothing; /* sigma of the perturbation N(0, sigma^2 I) that it is averaged over; 0: none */
 };
 
-enum mv_needs { MV_NEEDS_NOTHING = 0, MV_NEEDS_JVP = 1 };
+enum mv_needs { MV_NEEDS_NOTHING = 0, MV_NEEDS_DERIVATIVE = 1 }; /* step_jvp or step_vjp */
+
+/* What a walk back over the whole lifetime keeps. */
+struct mv_reversal {
+  int64_t records;    /* steps kept */
+  size_t bytes;       /* that they take in one rank */
+  double evaluations; /* of each step, on average */
+};
 
 /* One call: up to `lanes` replicates at one eta point. */
 struct mv_request {
@@ -100,10 +107,18 @@ struct mv_estimator {
   size_t (*workspace)(const void *settings, const struct mv_problem *); /* arena bytes of one sample() */
   /* Inner-step equivalents that one replicate really takes here, all settings jointly: orders and sizes work units. */
   double (*work)(const void *settings, const struct mv_problem *);
+  /* Fills in what its walks back keep; false if it walks forwards alone. NULL: it never walks back. */
+  bool (*reversal)(const void *settings, const struct mv_problem *, struct mv_reversal *);
   void (*sample)(const struct mv_request *);
   /* How the members of a population are shaped; NULL: they never are. Else there is an output of role MV_FITNESS. */
   enum mv_shaping (*shaping)(const void *settings);
 };
+
+/* Whether the estimator can run on the task. */
+static inline bool mv_pair_valid(const struct mv_task *task, const struct mv_estimator *estimator)
+{
+  return task->step_jvp || task->step_vjp || !(estimator->needs & MV_NEEDS_DERIVATIVE);
+}
 
 static inline enum mv_shaping mv_shaping_of(const struct mv_estimator *e, const void *settings)
 {

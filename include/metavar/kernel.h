@@ -12,6 +12,8 @@ struct mv_kernel {
   const char *const *task_files, *const *estimator_files; /* the names of their files */
   void (*walk_run)(struct mv_walk *, mv_observe *, void *self);
   size_t (*walk_bytes)(const struct mv_problem *, int block_count);
+  void (*walk_back)(struct mv_walk *, int64_t records, mv_observe *, mv_weigh *, void *self);
+  size_t (*walk_back_bytes)(const struct mv_problem *, int64_t records, int block_count, int columns);
   /* [count] functions of the lanes, for tests: exp, log, log1p, sin and cos of 2 pi x, each over n doubles */
   void (*math)(const char *function, const double *x, double *y, int n);
   /* count uniforms or normals of every lane, as a walk draws them: out[count][lanes] */

@@ -7,6 +7,9 @@
 /* An eta point at which nothing is degenerate. eta[M] out. */
 void mv_selfcheck_eta(const struct mv_shape *, double *eta);
 
+/* A task with default settings, which are malloc'ed. */
+struct mv_problem mv_selfcheck_problem(const struct mv_kernel *, const char *task, int64_t steps, void **settings);
+
 /* Philox4x32-10 against the published vectors. */
 bool mv_selfcheck_philox(void);
 
@@ -14,10 +17,26 @@ bool mv_selfcheck_philox(void);
  * of any reported tangent, relative to the largest tangent of its kind in the lifetime. */
 double mv_selfcheck_jvp(const struct mv_kernel *, const char *task, enum mv_hessian, enum mv_sampler);
 
+/* The transposes: step_vjp and init_vjp in `kernel`, where the task offers them. */
+struct mv_selfcheck_transpose {
+  double worst;   /* largest difference, relative to the sum of absolute terms; NaN counts as infinite */
+  char where[64]; /* what differs most, as in "ell by theta" */
+};
+/* <w, J v> against <J' w, v> for random v and w, step by step: what step_jvp says. */
+struct mv_selfcheck_transpose mv_selfcheck_dot(const struct mv_kernel *, const char *task, enum mv_hessian,
+                                               enum mv_sampler);
+/* The walk back over whole lifetimes, three steps kept, against the complex step of the shadow build. */
+struct mv_selfcheck_transpose mv_selfcheck_back(const struct mv_kernel *, const char *task, enum mv_hessian,
+                                                enum mv_sampler);
+
 /* What a pair is run with: default settings; or several windows, discounts, Hessian modes, lifetimes and pairs, shared
- * noise and the Gumbel sampler, as far as the estimator has settings of these names. */
-enum mv_recipe { MV_PLAIN, MV_RICH, MV_RECIPES };
-extern const char *const mv_recipe_names[]; /* "plain", "rich", NULL */
+ * noise and the Gumbel sampler, as far as the estimator has settings of these names; or, beside these, the derivative in reverse
+ * with few steps kept. */
+enum mv_recipe { MV_PLAIN, MV_RICH, MV_REVERSE, MV_RECIPES };
+extern const char *const mv_recipe_names[]; /* "plain", "rich", "reverse", NULL */
+
+/* Whether the recipe is for the pair. */
+bool mv_recipe_valid(enum mv_recipe, const struct mv_task *, const struct mv_estimator *);
 
 /* Gives default settings, not yet completed, and the problem their recipe. */
 void mv_selfcheck_arrange(enum mv_recipe, const struct mv_estimator *, void *settings, struct mv_problem *);
@@ -28,8 +47,5 @@ void mv_selfcheck_digest(const struct mv_kernel *, const char *task, const char 
 
 /* The digest recorded when the pair was last changed on purpose; NULL if there is none. */
 const char *mv_selfcheck_golden(const char *task, const char *estimator, enum mv_recipe);
-
-/* Whether the estimator can run on the task. */
-bool mv_pair_valid(const struct mv_task *, const struct mv_estimator *);
 
 #endif

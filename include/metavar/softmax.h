@@ -6,6 +6,9 @@
  *   theta' = theta + alpha g,         g_k = (1/B) (R_k - R pi_k),  R = sum_k R_k        V_n = sum_k mu_k pi_k
  * With the tangent d of theta and c_k = d_k - sum_j pi_j d_j (so that d log pi_k = c_k):
  *   pathwise: dg_k = -(R/B) pi_k c_k;   dice adds (1/B) (R_k c_k - pi_k sum_j R_j c_j)  (Foerster et al. 2018)
+ * Transposed, with the adjoint a of theta', weights l, s, v of ell, surrogate, V_n and p = sum_j pi_j a_j:
+ *   x_k = l n_k + s R_k / B + v mu_k pi_k - alpha (R/B) pi_k a_k;   dice adds (alpha/B) R_k (a_k - p)
+ *   adjoint of theta: a_k + x_k - pi_k sum_j x_j;   of alpha: sum_k g_k a_k
  */
 #ifndef METAVAR_SOFTMAX_H
 #define METAVAR_SOFTMAX_H
@@ -236,22 +239,89 @@ static inline void mv_softmax_pair_jvp(struct mv_columns *blocks, int count, int
   }
 }
 
+/* What the columns of one step share, at a rate alpha of derivative alpha_dot. turn, pull_pi, scaled_reward: [K] each. */
+static inline struct mv_softmax_move mv_softmax_move(int arms, int batch, int phase, const struct mv_life *life,
+                                                     const struct mv_softmax *s, num *turn, num *pull_pi,
+                                                     num *scaled_reward)
+{
+  const num alpha = life->prepared[phase], alpha_dot = life->prepared[2 + phase];
+  struct mv_softmax_move m = {turn, pull_pi, scaled_reward, alpha * *s->mean_reward, alpha * (1.0 / batch)};
+  for (int k = 0; k < arms; k++) {
+    turn[k] = alpha_dot * s->gradient[k];
+    pull_pi[k] = m.pull * s->pi[k];
+    scaled_reward[k] = m.scale * s->reward[k];
+  }
+  return m;
+}
+
 /* step_jvp of a task whose rate is prepared[phase] and whose eta are the two rates. */
 static inline void mv_softmax_jvp(int arms, int batch, int phase, const struct mv_life *life, const num *tape,
                                   struct mv_columns *blocks, int count)
 {
   const struct mv_softmax s = mv_softmax_view((num *)tape, arms);
-  const num alpha = life->prepared[phase], alpha_dot = life->prepared[2 + phase];
+  num turn[arms], pull_pi[arms], scaled_reward[arms];
+  const struct mv_softmax_move m = mv_softmax_move(arms, batch, phase, life, &s, turn, pull_pi, scaled_reward);
+  for (int b = 0; b < count; b += 2)
+    mv_softmax_pair_jvp(blocks + b, count - b < 2 ? 1 : 2, arms, phase, 1.0 / batch, &s, &m);
+}
+
+/* The transpose of mv_softmax_columns, of n adjoint columns a[c][K] in place. */
+static inline __attribute__((always_inline)) void mv_softmax_rows(int n, bool dice, int arms, double share,
+                                                                  const struct mv_softmax *s,
+                                                                  const struct mv_softmax_move *m, num *const *a,
+                                                                  const struct mv_report *weight, num *rate_bar)
+{
+  num mean[n], sum[n], rate[n], surrogate[n], x[n][arms];
+  if (dice)
+    mv_softmax_means(n, arms, s->pi, a, mean);
+#pragma GCC unroll 2
+  for (int c = 0; c < n; c++) {
+    sum[c] = rate[c] = num_set(0.0);
+    surrogate[c] = weight[c].surrogate * share;
+  }
+  for (int k = 0; k < arms; k++)
+#pragma GCC unroll 2
+    for (int c = 0; c < n; c++) {
+      x[c][k] = (weight[c].logp * s->count[k] + surrogate[c] * s->reward[k]) +
+                (weight[c].expected * s->value[k] - m->pull_pi[k] * a[c][k]);
+      if (dice)
+        x[c][k] += m->scaled_reward[k] * (a[c][k] - mean[c]);
+      sum[c] += x[c][k];
+      rate[c] += m->turn[k] * a[c][k];
+    }
+  for (int k = 0; k < arms; k++)
+#pragma GCC unroll 2
+    for (int c = 0; c < n; c++)
+      a[c][k] += x[c][k] - s->pi[k] * sum[c];
+  for (int c = 0; c < n; c++)
+    rate_bar[c] = rate[c];
+}
+
+/* The transpose of mv_softmax_jvp: columns of one block in pairs. R_n does not depend on theta given the samples. */
+static inline void mv_softmax_vjp(int arms, int batch, int phase, const struct mv_life *life, const num *tape,
+                                  struct mv_adjoints *blocks, int count)
+{
+  const struct mv_softmax s = mv_softmax_view((num *)tape, arms);
   const double share = 1.0 / batch;
   num turn[arms], pull_pi[arms], scaled_reward[arms];
-  struct mv_softmax_move m = {turn, pull_pi, scaled_reward, alpha * *s.mean_reward, alpha * share};
-  for (int k = 0; k < arms; k++) {
-    turn[k] = alpha_dot * s.gradient[k];
-    pull_pi[k] = m.pull * s.pi[k];
-    scaled_reward[k] = m.scale * s.reward[k];
-  }
-  for (int b = 0; b < count; b += 2)
-    mv_softmax_pair_jvp(blocks + b, count - b < 2 ? 1 : 2, arms, phase, share, &s, &m);
+  const struct mv_softmax_move m = mv_softmax_move(arms, batch, phase, life, &s, turn, pull_pi, scaled_reward);
+  for (int b = 0; b < count; b++)
+    for (int c = 0; c < blocks[b].count; c += 2) {
+      const bool pair = c + 1 < blocks[b].count, dice = blocks[b].hessian == MV_DICE;
+      num *const a[2] = {blocks[b].theta_bar + c * arms, blocks[b].theta_bar + (c + 1) * arms};
+      const struct mv_report *weight = blocks[b].weight + c;
+      num rate[2];
+      if (pair && dice)
+        mv_softmax_rows(2, true, arms, share, &s, &m, a, weight, rate);
+      else if (pair)
+        mv_softmax_rows(2, false, arms, share, &s, &m, a, weight, rate);
+      else if (dice)
+        mv_softmax_rows(1, true, arms, share, &s, &m, a, weight, rate);
+      else
+        mv_softmax_rows(1, false, arms, share, &s, &m, a, weight, rate);
+      for (int i = 0; i < (pair ? 2 : 1); i++)
+        blocks[b].eta_bar[(c + i) * MV_RATES + phase] += rate[i];
+    }
 }
 
 static inline void mv_zero(num *x, int64_t count)
@@ -266,6 +336,12 @@ static inline void mv_softmax_init_jvp(int arms, struct mv_columns *columns)
   mv_zero(columns->theta_dot, columns->count * arms);
   for (int c = 0; c < columns->count; c++)
     columns->zero[c] = true;
+}
+
+/* init_vjp of such a task: nothing reaches eta. */
+static inline void mv_softmax_init_vjp(const struct mv_life *life, struct mv_adjoints *adjoints)
+{
+  (void)life, (void)adjoints;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* unroll.h - the walk over time: the one loop that calls task->step, written once.
  *
- * Estimators ask for a walk and watch it step by step; the walk knows no estimator. All arrays of num hold one value a
+ * Estimators ask for a walk, forwards with tangents or back with adjoints, and watch it step by step; the walk knows no estimator. All arrays of num hold one value a
  * lane; lanes are independent replicates.
  */
 #ifndef METAVAR_UNROLL_H
@@ -42,17 +42,23 @@ struct mv_problem {
 
 struct mv_arena;
 
-/* A tangent block: columns for all M meta-parameters inside a window [start, start + length) of each lane. */
+/* A block: columns inside a window [start, start + length) of each lane, all with one Hessian mode. Forwards a column is
+ * the tangent along one meta-parameter; backwards it is the gradient of one weighted sum of reports. */
 struct mv_block {
   enum mv_hessian hessian;
   int64_t length;
   int64_t start[MV_LANES_MAX];
+  int columns;  /* backwards: how many; forwards there are M */
+  num *eta_bar; /* backwards: [columns][meta], the gradients are added to it */
   /* Set by the walk, valid while the observer runs: */
-  struct mv_report *dot; /* [meta] tangents of this step's report; zero in lanes outside their window */
-  num *inside;           /* 1 in lanes inside their window, else 0 */
-  int active;            /* 0 when no lane is inside its window: dot is then not computed */
-  num *theta_dot;        /* [meta][state], the walk's own */
-  bool *zero;            /* [meta], the task's own: mv_columns.zero */
+  num *inside;              /* 1 in lanes inside their window, else 0 */
+  bool active;              /* some lane is inside its window; if not, nothing is computed */
+  struct mv_report *dot;    /* forwards: [meta] tangents of this step's report; zero in lanes outside their window */
+  struct mv_report *weight; /* backwards: [columns] zeros, which the observer fills; lanes outside do not count */
+  /* The walk's own: */
+  num *theta_dot, *theta_bar; /* [meta][state], [columns][state] */
+  num *partial;               /* [columns][meta]: eta_bar of a step at which some lanes are outside */
+  bool *zero;                 /* [meta], the task's own: mv_columns.zero */
 };
 
 struct mv_walk {
@@ -69,10 +75,13 @@ struct mv_walk {
 };
 
 #ifdef MV_VARIANT /* each build of the kernel has its own */
-#define mv_walk_run       MV_JOIN(mv_walk_run, , MV_VARIANT)
-#define mv_walk_bytes     MV_JOIN(mv_walk_bytes, , MV_VARIANT)
-#define mv_window_draw    MV_JOIN(mv_window_draw, , MV_VARIANT)
-#define mv_direction_draw MV_JOIN(mv_direction_draw, , MV_VARIANT)
+#define mv_walk_run        MV_JOIN(mv_walk_run, , MV_VARIANT)
+#define mv_walk_bytes      MV_JOIN(mv_walk_bytes, , MV_VARIANT)
+#define mv_walk_back       MV_JOIN(mv_walk_back, , MV_VARIANT)
+#define mv_walk_back_bytes MV_JOIN(mv_walk_back_bytes, , MV_VARIANT)
+#define mv_record_bytes    MV_JOIN(mv_record_bytes, , MV_VARIANT)
+#define mv_window_draw     MV_JOIN(mv_window_draw, , MV_VARIANT)
+#define mv_direction_draw  MV_JOIN(mv_direction_draw, , MV_VARIANT)
 #endif
 
 /* Called after each step with the step's report. */
@@ -80,6 +89,19 @@ typedef void mv_observe(void *self, int64_t n, const struct mv_report *, struct 
 
 void mv_walk_run(struct mv_walk *, mv_observe *, void *self);
 size_t mv_walk_bytes(const struct mv_problem *, int block_count); /* arena bytes that one walk needs */
+
+/* Called for each step that some window holds, last step first: sets block->weight of the active blocks.
+ * before: R_{n-1}, 0 at n = 0. */
+typedef void mv_weigh(void *self, int64_t n, const struct mv_report *, const num *before, struct mv_block *blocks);
+
+/* Walks forwards, `observe` (with no blocks) told of each step once, and back through all steps from the first to the
+ * last that a window holds: adds to eta_bar of every column the derivative of sum_n weight_n . report_n over the window of
+ * each lane, with the state before the window held fixed. Keeps at most `records` steps, besides the one that it works
+ * on, and evaluates steps again where these do not suffice (revolve.h); their number changes no bit. */
+void mv_walk_back(struct mv_walk *, int64_t records, mv_observe *, mv_weigh *, void *self);
+/* `columns` of all blocks together */
+size_t mv_walk_back_bytes(const struct mv_problem *, int64_t records, int block_count, int columns);
+size_t mv_record_bytes(const struct mv_shape *, int lanes); /* of one record, with so many lifetimes side by side */
 
 /* Window start of each lane: uniform on {0 .. N - T}, drawn for this T alone. */
 void mv_window_draw(const struct mv_walk *, int64_t length, int64_t *start);

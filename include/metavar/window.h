@@ -45,6 +45,12 @@ static inline double mv_window_weight(const struct mv_problem *p, enum mv_window
   return (double)(high - low + 1) / ((double)(last + 1) * (double)length);
 }
 
+/* Steps from the lifetime's start that the window-weighted objective has weight on. */
+static inline int64_t mv_window_span(const struct mv_problem *p, enum mv_window kind, int64_t length)
+{
+  return kind == MV_WINDOW_FIRST ? length : p->steps;
+}
+
 /* The objective of a window of this length; with the whole lifetime it is J. */
 static inline struct mv_aim mv_window_aim(const struct mv_problem *p, enum mv_window kind, int64_t length,
                                           double smoothing, bool unbiased)

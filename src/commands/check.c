@@ -6,7 +6,7 @@
 #include "metavar/command.h"
 #include "metavar/selfcheck.h"
 
-#define JVP_TOLERANCE 1e-12
+#define TOLERANCE 1e-12
 
 static int failures, passes;
 
@@ -17,24 +17,47 @@ static void say(bool ok, const char *what, const char *detail)
   passes += ok;
 }
 
+static void check_transpose(const struct mv_kernel *kernel, const char *task, enum mv_hessian hessian,
+                            const char *oracle, struct mv_selfcheck_transpose found)
+{
+  char what[160], detail[128];
+  snprintf(what, sizeof what, "transpose of %s, %s, kernel %s, against %s", task, mv_hessian_names[hessian],
+           kernel->name, oracle);
+  snprintf(detail, sizeof detail, "relative difference %.1e%s%s", found.worst, found.where[0] ? " in " : "",
+           found.where);
+  say(found.worst <= TOLERANCE, what, detail);
+}
+
+/* One task and Hessian mode. */
+static void check_derivative(const struct mv_kernel *kernel, const struct mv_task *task, enum mv_hessian hessian)
+{
+  char what[160], detail[64];
+  if (task->step_jvp) {
+    double worst = mv_selfcheck_jvp(kernel, task->name, hessian, MV_INVERSE_CDF);
+    snprintf(what, sizeof what, "derivative of %s, %s, kernel %s, against the complex step", task->name,
+             mv_hessian_names[hessian], kernel->name);
+    snprintf(detail, sizeof detail, "relative difference %.1e", worst);
+    say(worst <= TOLERANCE, what, detail);
+  }
+  if (task->step_jvp && task->step_vjp)
+    check_transpose(kernel, task->name, hessian, "the derivative",
+                    mv_selfcheck_dot(kernel, task->name, hessian, MV_INVERSE_CDF));
+  if (task->step_vjp)
+    check_transpose(kernel, task->name, hessian, "the complex step",
+                    mv_selfcheck_back(kernel, task->name, hessian, MV_INVERSE_CDF));
+}
+
 static void check_derivatives(const struct mv_kernel *kernel)
 {
   for (int t = 0; kernel->tasks[t]; t++) {
     const struct mv_task *task = kernel->tasks[t];
     char settings[4096] = {0};
-    if (!task->step_jvp || task->settings_size > sizeof settings)
+    if (task->settings_size > sizeof settings)
       continue;
     mv_field_defaults(task->fields, settings);
-    for (int hessian = 0; hessian < MV_HESSIANS; hessian++) {
-      if (!(task->shape(settings).hessians & 1u << hessian))
-        continue;
-      double worst = mv_selfcheck_jvp(kernel, task->name, hessian, MV_INVERSE_CDF);
-      char what[160], detail[64];
-      snprintf(what, sizeof what, "derivative of %s, %s, kernel %s, against the complex step", task->name,
-               mv_hessian_names[hessian], kernel->name);
-      snprintf(detail, sizeof detail, "relative difference %.1e", worst);
-      say(worst <= JVP_TOLERANCE, what, detail);
-    }
+    for (int hessian = 0; hessian < MV_HESSIANS; hessian++)
+      if (task->shape(settings).hessians & 1u << hessian)
+        check_derivative(kernel, task, hessian);
   }
 }
 
@@ -57,7 +80,7 @@ static void check_bits(const struct mv_kernel *kernel)
   for (int t = 0; kernel->tasks[t]; t++)
     for (int e = 0; kernel->estimators[e]; e++)
       for (int recipe = 0; recipe < MV_RECIPES; recipe++)
-        if (mv_pair_valid(kernel->tasks[t], kernel->estimators[e]))
+        if (mv_recipe_valid(recipe, kernel->tasks[t], kernel->estimators[e]))
           check_pair(kernel, kernel->tasks[t]->name, kernel->estimators[e]->name, recipe);
 }
 
@@ -70,7 +93,7 @@ static int print_golden(void)
     for (int e = 0; kernel->estimators[e]; e++)
       for (int recipe = 0; recipe < MV_RECIPES; recipe++) {
         char hex[33];
-        if (!mv_pair_valid(kernel->tasks[t], kernel->estimators[e]))
+        if (!mv_recipe_valid(recipe, kernel->tasks[t], kernel->estimators[e]))
           continue;
         const char *task = kernel->tasks[t]->name, *estimator = kernel->estimators[e]->name;
         mv_selfcheck_digest(kernel, task, estimator, recipe, hex);

@@ -95,12 +95,14 @@ static void print_shape(const struct mv_task *task)
   printf("%s\n  state theta: %d numbers, task instance: %d, tape of a step: %d\n", task->meta_names ? ")" : "", s.state,
          s.instance, s.tape);
   printf("  derivatives:");
+  const bool any = task->step_jvp || task->step_vjp;
   for (int h = 0; h < MV_HESSIANS; h++) {
-    if (task->step_jvp && s.hessians & 1u << h) {
+    if (any && s.hessians & 1u << h) {
       printf(" %s", mv_hessian_names[h]);
     }
   }
-  printf("%s\n", task->step_jvp ? "" : " none: only estimators that need no derivatives apply");
+  printf("%s%s%s\n", task->step_jvp ? "; forward" : "", task->step_vjp ? "; reverse" : "",
+         any ? "" : " none: only estimators that need no derivatives apply");
   printf("  expected objective of a step given its state: %s\n", s.expected ? "known" : "not known");
   print_draws("of an instance", &s.at_instance);
   print_draws("of theta_0", &s.at_init);
@@ -120,7 +122,7 @@ static void describe_estimator(const struct mv_estimator *estimator)
 {
   printf("estimator %s\n\n", estimator->name);
   mv_text_wrap(stdout, 0, 0, estimator->doc);
-  printf("\nneeds derivatives of the task: %s\n", estimator->needs & MV_NEEDS_JVP ? "yes" : "no");
+  printf("\nneeds derivatives of the task: %s\n", estimator->needs & MV_NEEDS_DERIVATIVE ? "yes" : "no");
   print_fields("settings, in an entry of the job's estimators", estimator->fields);
   printf("\nmetavar describe entry tells the settings that every entry has.\n");
 }

@@ -37,7 +37,7 @@ static void list_pairs(const struct mv_kernel *kernel)
   for (const struct mv_task *const *t = kernel->tasks; *t; t++) {
     printf("  %-14s", (*t)->name);
     for (const struct mv_estimator *const *e = kernel->estimators; *e; e++) {
-      if (!((*e)->needs & MV_NEEDS_JVP) || (*t)->step_jvp) {
+      if (mv_pair_valid(*t, *e)) {
         printf(" %s", (*e)->name);
       }
     }

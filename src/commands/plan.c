@@ -161,6 +161,26 @@ static void print_ranks(const struct forecast *f)
   }
 }
 
+/* What an entry's walks back keep; false if it has none. */
+static bool reversal_of(const struct mv_job *job, int entry, struct mv_reversal *out)
+{
+  const struct mv_entry *e = &job->entries[entry];
+  return e->estimator->reversal && e->estimator->reversal(e->settings, &job->problem, out);
+}
+
+static void print_reversals(const struct mv_job *job)
+{
+  for (int e = 0; e < job->entry_count; e++) {
+    struct mv_reversal back;
+    char bytes[MV_TEXT_SHORT];
+    if (reversal_of(job, e, &back)) {
+      printf("reverse: %s keeps %lld of %lld steps, %s in each rank; a step is evaluated %.3g times\n",
+             job->entries[e].label, (long long)back.records, (long long)job->lifetime_length,
+             mv_text_bytes((double)back.bytes, bytes), back.evaluations);
+    }
+  }
+}
+
 /* Updates that are long and cannot be shared out. */
 static void print_unspread(const struct forecast *f)
 {
@@ -205,6 +225,7 @@ static void print_text(const struct forecast *f)
     print_ranks(f);
   }
   printf("memory: %s in each rank, besides results under way\n", mv_text_bytes((double)memory_of(f->plan), memory));
+  print_reversals(job);
   printf("disk: %s of results.h5 and as much again for the shards it is made from",
          mv_text_bytes(f->total.bytes, bytes));
   printf(f->free_bytes < 0 ? "\n" : "; free here: %s\n", mv_text_bytes(f->free_bytes, room));
@@ -217,14 +238,20 @@ static void print_json(const struct forecast *f)
   json_t *entries = json_array();
   for (int e = 0; e < job->entry_count; e++) {
     const struct row *r = &f->rows[e];
-    json_array_append_new(
-        entries,
+    json_t *entry =
         json_pack("{ss ss sI sI sI sf sf sf sf sI}", "entry", job->entries[e].label, "store",
                   job->entries[e].store == MV_STORE_SAMPLES ? "samples" : "moments", "cells", (json_int_t)r->cells,
                   "samples", (json_int_t)r->samples, "values", (json_int_t)f->plan->layout[e].values, "bytes", r->bytes,
                   "steps", f->plan->work[e] * (f->plan->job->train.updates ? (double)job->entries[e].replicates : 1),
                   f->plan->job->train.updates ? "seconds_per_update" : "seconds_per_replicate", f->seconds[e],
-                  "core_hours", r->seconds / 3600, "units", (json_int_t)r->units));
+                  "core_hours", r->seconds / 3600, "units", (json_int_t)r->units);
+    struct mv_reversal back;
+    if (reversal_of(job, e, &back)) {
+      json_object_set_new(entry, "reverse",
+                          json_pack("{sI sI sf}", "kept", (json_int_t)back.records, "bytes_per_rank",
+                                    (json_int_t)back.bytes, "evaluations_per_step", back.evaluations));
+    }
+    json_array_append_new(entries, entry);
   }
   const struct row *t = &f->total;
   json_t *o = json_pack("{ss ss si so s{sI sI sf sf sI} sf ss sI}", "job", job->name, "task", job->task->name, "points",

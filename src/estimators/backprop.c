@@ -6,10 +6,12 @@
  *   direct = (1/T) sum D_n   correction = (1/T) sum C_n      estimate = direct + lambda correction, any lambda offline.
  * One simulated lifetime serves all T, gamma and Hessian modes at once: they share the primal, only tangents differ.
  * `weighted` is the unbiased gradient of the window-weighted objective (weights P(n in window)/T, full tangents, lambda
- * = gamma = 1), which parts the bias of lost credit from that of window coverage. Forward mode: M tangent columns per
- * window and Hessian mode.
+ * = gamma = 1), which parts the bias of lost credit from that of window coverage.
+ *
+ * In forward mode M tangent columns for each window and Hessian mode; in reverse 1 + discounts adjoint columns (correction.h).
  */
-#include "metavar/window.h"
+#include "metavar/correction.h"
+#include "metavar/mode.h"
 
 struct settings {
   struct mv_ints truncation;
@@ -18,6 +20,7 @@ struct settings {
   int64_t lifetimes;
   int window;
   bool weighted;
+  struct mv_mode_settings mode;
 };
 
 static const struct mv_field fields[] = {
@@ -32,7 +35,12 @@ static const struct mv_field fields[] = {
     {"window", MV_CHOICE, offsetof(struct settings, window), "random", 0, 0, mv_window_names, NULL, MV_WINDOW_DOC},
     {"weighted", MV_BOOL, offsetof(struct settings, weighted), "true", 0, 0, NULL, NULL,
      "also estimate the exact gradient of each truncation's window-weighted objective"},
+    {"mode", MV_CHOICE, offsetof(struct settings, mode.mode), "auto", 0, 0, mv_mode_names, NULL, MV_MODE_DOC},
+    {"checkpoints", MV_INT, offsetof(struct settings, mode.checkpoints), "0", 0, 1e9, NULL, "1", MV_CHECKPOINTS_DOC},
+    {"memory", MV_INT, offsetof(struct settings, mode.memory), "250000000", 1, 0x1p50, NULL, "byte", MV_MEMORY_DOC},
     MV_FIELD_END};
+
+static double work_of(const struct settings *, const struct mv_problem *, enum mv_mode);
 
 static void complete(void *settings, const struct mv_problem *p, struct mv_complaints *complaints)
 {
@@ -51,6 +59,7 @@ static void complete(void *settings, const struct mv_problem *p, struct mv_compl
     for (int j = 0; j < i; j++)
       if (s->meta_discount.value[i] == s->meta_discount.value[j])
         mv_complain(complaints, "meta_discount", "discount %g is listed twice; remove one", s->meta_discount.value[i]);
+  mv_mode_complete(&s->mode, p, work_of(s, p, MV_MODE_FORWARD), work_of(s, p, MV_MODE_REVERSE), complaints);
 }
 
 static int outputs(const void *settings, const struct mv_problem *p, struct mv_output *out)
@@ -112,9 +121,12 @@ static int cost(const void *settings, const struct mv_problem *p, double *primal
   const struct settings *s = settings;
   for (int t = 0; t < s->truncation.count; t++)
     for (int h = 0; h < s->hessian.count; h++) {
-      int64_t length = s->truncation.value[t];
-      primal[t * s->hessian.count + h] = (double)s->lifetimes * mv_window_reach(p, (enum mv_window)s->window, length);
-      tangent[t * s->hessian.count + h] = (double)(s->lifetimes * length * p->shape.meta);
+      const int64_t length = s->truncation.value[t];
+      const bool back = s->mode.mode == MV_MODE_REVERSE;
+      double again = back ? mv_mode_evaluations(&s->mode, p, length) - (double)length : 0.0;
+      primal[t * s->hessian.count + h] =
+          (double)s->lifetimes * (mv_window_reach(p, (enum mv_window)s->window, length) + again);
+      tangent[t * s->hessian.count + h] = (double)(s->lifetimes * length * (back ? 2 : p->shape.meta));
     }
   return 2;
 }
@@ -137,94 +149,74 @@ static int64_t lifetimes(const void *settings, const struct mv_problem *p)
   return ((const struct settings *)settings)->lifetimes;
 }
 
-/* Index of the block whose window is the whole lifetime, pathwise; -1 if `weighted` has to add one. */
-static int full_block(const struct settings *s, const struct mv_problem *p)
+/* What the settings say of the sums; their places are those of one sample. */
+static struct mv_correction correction_of(const struct settings *s, const struct mv_problem *p)
 {
-  for (int t = 0; t < s->truncation.count; t++)
-    for (int h = 0; h < s->hessian.count; h++)
-      if (s->truncation.value[t] == p->steps && s->hessian.value[h] == MV_PATHWISE)
-        return t * s->hessian.count + h;
-  return -1;
+  struct mv_correction c = {.problem = p,
+                            .truncation = &s->truncation,
+                            .hessian = &s->hessian,
+                            .discount = &s->meta_discount,
+                            .window = (enum mv_window)s->window,
+                            .has_weighted = s->weighted};
+  c.full = mv_correction_full(&c);
+  return c;
 }
 
-static int block_count(const struct settings *s, const struct mv_problem *p)
+/* Reverse: adjoint columns of a window and Hessian mode. */
+static int columns_each(const struct settings *s) { return 1 + s->meta_discount.count; }
+
+static double work_of(const struct settings *s, const struct mv_problem *p, enum mv_mode mode)
 {
-  return s->truncation.count * s->hessian.count + (s->weighted && full_block(s, p) < 0);
+  const bool back = mode == MV_MODE_REVERSE;
+  double steps = back ? mv_mode_evaluations(&s->mode, p, p->steps) : (double)p->steps;
+  for (int t = 0; t < s->truncation.count; t++) {
+    const int64_t length = s->truncation.value[t];
+    steps += (double)(length * s->hessian.count * (back ? columns_each(s) : p->shape.meta));
+    if (back && s->weighted)
+      steps += (double)mv_window_span(p, (enum mv_window)s->window, length);
+  }
+  return (double)s->lifetimes * steps;
 }
 
 static double work(const void *settings, const struct mv_problem *p)
 {
   const struct settings *s = settings;
-  double steps = (double)p->steps;
-  for (int t = 0; t < s->truncation.count; t++)
-    steps += (double)(s->truncation.value[t] * s->hessian.count * p->shape.meta);
-  return (double)s->lifetimes * steps;
+  return work_of(s, p, (enum mv_mode)s->mode.mode);
 }
 
-/* What one walk adds to. Sums over windows and lifetimes; all [.. M]. */
-struct watch {
-  const struct settings *s;
-  const struct mv_problem *p;
-  int settings, full; /* (T, hessian) blocks; index of the full-lifetime block or -1 */
-  num *direct, *correction, *weighted, *objective;
-  num *cum, *cum_full; /* restart with every lifetime */
+static bool reversal(const void *settings, const struct mv_problem *p, struct mv_reversal *out)
+{
+  return mv_mode_reversal(&((const struct settings *)settings)->mode, p, out);
+}
+
+/* --- a sample ----------------------------------------------------------------------------------------------- */
+
+/* Blocks of a walk and their adjoint columns; nums of cum, cum_full and eta_bar. */
+struct sizes {
+  int blocks, columns, cum, cum_full, eta_bar;
 };
 
-/* The pointers are read once: a num may alias anything. */
-static void observe_block(const struct watch *w, int b, const struct mv_report *r, const struct mv_block *block)
+static struct sizes sizes_of(const struct settings *s, const struct mv_problem *p)
 {
-  const int meta = w->p->shape.meta, discounts = w->s->meta_discount.count;
-  const double *gamma = w->s->meta_discount.value;
-  const struct mv_report *dot = block->dot;
-  const numb inside = num_less(num_set(0.5), *block->inside);
-  const num objective = r->objective;
-  num *direct = w->direct + b * meta, *correction = w->correction + b * discounts * meta;
-  num *cum = w->cum + b * discounts * meta;
-  for (int j = 0; j < meta; j++) {
-    const num logp = dot[j].logp;
-    direct[j] += dot[j].surrogate;
-    for (int g = 0; g < discounts; g++) {
-      const num before = cum[g * meta + j];
-      correction[g * meta + j] += mv_keep(inside, objective * before);
-      cum[g * meta + j] = gamma[g] * (before + logp);
-    }
-  }
-}
-
-/* The whole lifetime, pathwise, weighted by the windows. */
-static void observe_full(const struct watch *w, int64_t n, const struct mv_report *r, const struct mv_report *dot)
-{
-  const int meta = w->p->shape.meta;
-  num exact[meta];
-  for (int j = 0; j < meta; j++) {
-    exact[j] = dot[j].surrogate + r->objective * w->cum_full[j];
-    w->cum_full[j] += dot[j].logp;
-  }
-  for (int t = 0; t < w->s->truncation.count; t++) {
-    double weight = mv_window_weight(w->p, (enum mv_window)w->s->window, w->s->truncation.value[t], n);
-    for (int j = 0; j < meta; j++)
-      w->weighted[t * meta + j] += mv_window_share(weight, exact[j]);
-  }
-}
-
-static void observe(void *self, int64_t n, const struct mv_report *r, struct mv_block *blocks)
-{
-  struct watch *w = self;
-  *w->objective += r->objective;
-  for (int b = 0; b < w->settings; b++)
-    if (blocks[b].active)
-      observe_block(w, b, r, &blocks[b]);
-  if (w->full >= 0)
-    observe_full(w, n, r, blocks[w->full].dot);
+  const struct mv_correction c = correction_of(s, p);
+  const int meta = p->shape.meta, blocks = mv_correction_blocks(&c), discounts = s->meta_discount.count;
+  const int weighted = s->weighted ? s->truncation.count : 0, each = columns_each(s);
+  if (s->mode.mode == MV_MODE_REVERSE)
+    return (struct sizes){blocks + weighted, blocks * each + weighted, blocks * discounts, weighted,
+                          blocks * each * meta};
+  return (struct sizes){blocks + (s->weighted && c.full == blocks), 0, blocks * discounts * meta, meta, 0};
 }
 
 static size_t workspace(const void *settings, const struct mv_problem *p)
 {
   const struct settings *s = settings;
-  size_t meta = (size_t)p->shape.meta, settings_count = (size_t)(s->truncation.count * s->hessian.count);
-  return mv_walk_bytes(p, block_count(s, p)) + mv_arena_cost(sizeof(struct mv_block) * (size_t)block_count(s, p)) +
-         mv_arena_cost(sizeof(num) * meta) + mv_arena_cost(sizeof(num) * meta) +
-         mv_arena_cost(sizeof(num) * settings_count * (size_t)s->meta_discount.count * meta);
+  const struct sizes z = sizes_of(s, p);
+  size_t walk = s->mode.mode == MV_MODE_REVERSE
+                    ? mv_walk_back_bytes(p, mv_mode_records(&s->mode, p, p->steps), z.blocks, z.columns)
+                    : mv_walk_bytes(p, z.blocks);
+  return walk + mv_arena_cost(sizeof(struct mv_block) * (size_t)z.blocks) +
+         mv_arena_cost(sizeof(num) * (size_t)p->shape.meta) + mv_arena_cost(sizeof(num) * (size_t)z.cum) +
+         mv_arena_cost(sizeof(num) * (size_t)z.cum_full) + mv_arena_cost(sizeof(num) * (size_t)z.eta_bar);
 }
 
 /* Draws this lifetime's window of each truncation length; all Hessian modes share it. window_start[truncation] out. */
@@ -243,63 +235,74 @@ static void place_windows(struct mv_walk *walk, const struct settings *s, num *w
 }
 
 /* Sums over windows and lifetimes become means. */
-static void average(const struct watch *w)
+static void average(const struct settings *s, const struct mv_correction *c)
 {
-  const struct settings *s = w->s;
-  const int meta = w->p->shape.meta, corrections = s->meta_discount.count * meta;
+  const int meta = c->problem->shape.meta, corrections = s->meta_discount.count * meta;
   const double share = 1.0 / (double)s->lifetimes;
-  for (int b = 0; b < w->settings; b++) {
+  for (int b = 0; b < mv_correction_blocks(c); b++) {
     double scale = share / (double)s->truncation.value[b / s->hessian.count];
     for (int j = 0; j < meta; j++)
-      w->direct[b * meta + j] *= scale;
+      c->direct[b * meta + j] *= scale;
     for (int i = 0; i < corrections; i++)
-      w->correction[b * corrections + i] *= scale;
+      c->correction[b * corrections + i] *= scale;
   }
   for (int i = 0; s->weighted && i < s->truncation.count * meta; i++)
-    w->weighted[i] *= share;
-  *w->objective *= share / (double)w->p->steps;
+    c->weighted[i] *= share;
+  *c->objective *= share / (double)c->problem->steps;
+}
+
+static void walk_lifetime(const struct settings *s, struct mv_walk *walk, struct mv_correction *c)
+{
+  if (s->mode.mode == MV_MODE_REVERSE) {
+    mv_correction_place(c, walk->blocks);
+    mv_walk_back(walk, mv_mode_records(&s->mode, c->problem, c->problem->steps), mv_correction_watch,
+                 mv_correction_weigh, c);
+    return;
+  }
+  if (s->weighted && c->full == mv_correction_blocks(c))
+    walk->blocks[c->full] = (struct mv_block){.hessian = MV_PATHWISE, .length = c->problem->steps};
+  mv_walk_run(walk, mv_correction_observe, c);
 }
 
 static void sample(const struct mv_request *r)
 {
   const struct settings *s = r->settings;
   const struct mv_problem *p = r->problem;
-  const int meta = p->shape.meta, lengths = s->truncation.count, settings = lengths * s->hessian.count;
-  const int corrections = settings * s->meta_discount.count * meta;
+  const int meta = p->shape.meta, lengths = s->truncation.count;
+  const struct sizes z = sizes_of(s, p);
   const size_t mark = r->arena->used;
   num *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
   for (int j = 0; j < meta; j++)
     eta[j] = num_set(r->eta[j]);
   struct mv_walk walk = mv_request_walk(r, s->lifetimes, eta);
-  walk.block_count = block_count(s, p);
+  walk.block_count = z.blocks;
   walk.no_expected = true;
-  walk.blocks = mv_arena_take(r->arena, sizeof(struct mv_block) * (size_t)walk.block_count);
-  struct watch w = {.s = s, .p = p, .settings = settings, .full = -1};
-  if (s->weighted)
-    w.full = full_block(s, p) < 0 ? settings : full_block(s, p);
-  w.cum = mv_arena_take(r->arena, sizeof(num) * (size_t)corrections);
-  w.cum_full = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
-  w.direct = r->values;
-  w.correction = w.direct + settings * meta;
-  w.weighted = w.correction + corrections;
-  w.objective = w.weighted + (s->weighted ? lengths * meta : 0);
-  num *window_start = w.objective + 1;
+  walk.blocks = mv_arena_take(r->arena, sizeof(struct mv_block) * (size_t)z.blocks);
+  struct mv_correction c = correction_of(s, p);
+  c.cum = mv_arena_take(r->arena, sizeof(num) * (size_t)z.cum);
+  c.cum_full = mv_arena_take(r->arena, sizeof(num) * (size_t)z.cum_full);
+  c.eta_bar = mv_arena_take(r->arena, sizeof(num) * (size_t)z.eta_bar);
+  c.direct = r->values;
+  c.correction = c.direct + mv_correction_blocks(&c) * meta;
+  c.weighted = c.correction + mv_correction_blocks(&c) * s->meta_discount.count * meta;
+  c.objective = c.weighted + (s->weighted ? lengths * meta : 0);
+  num *window_start = c.objective + 1;
   for (num *x = r->values; x < window_start; x++)
     *x = num_set(0.0);
 
   for (int64_t life = 0; life < s->lifetimes; life++) {
     place_windows(&walk, s, window_start + life * lengths);
-    if (w.full == settings)
-      walk.blocks[settings] = (struct mv_block){.hessian = MV_PATHWISE, .length = p->steps};
-    for (int i = 0; i < corrections; i++)
-      w.cum[i] = num_set(0.0);
-    for (int j = 0; j < meta; j++)
-      w.cum_full[j] = num_set(0.0);
-    mv_walk_run(&walk, observe, &w);
+    for (int i = 0; i < z.cum; i++)
+      c.cum[i] = num_set(0.0);
+    for (int i = 0; i < z.cum_full; i++)
+      c.cum_full[i] = num_set(0.0);
+    walk_lifetime(s, &walk, &c);
     for (int l = 0; l < MV_LANES_MAX; l++)
       walk.coords.lifetime[l]++;
   }
-  average(&w);
+  if (s->mode.mode == MV_MODE_REVERSE)
+    mv_correction_take(&c);
+  average(s, &c);
   r->arena->used = mark;
 }
 
@@ -313,7 +316,7 @@ MV_ESTIMATOR(backprop) = {
            "N, lambda = 1, gamma = 1, pathwise is unbiased.",
     .fields = fields,
     .settings_size = sizeof(struct settings),
-    .needs = MV_NEEDS_JVP,
+    .needs = MV_NEEDS_DERIVATIVE,
     .complete = complete,
     .outputs = outputs,
     .cost = cost,
@@ -321,5 +324,6 @@ MV_ESTIMATOR(backprop) = {
     .lifetimes = lifetimes,
     .workspace = workspace,
     .work = work,
+    .reversal = reversal,
     .sample = sample,
 };

@@ -104,6 +104,14 @@ static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, co
   mv_softmax_jvp((int)s->arms, (int)s->batch, phase_of(life, n), life, tape, blocks, block_count);
 }
 
+static void step_vjp(const struct mv_life *life, int64_t n, const num *theta, const num *tape,
+                     struct mv_adjoints *blocks, int block_count)
+{
+  (void)theta;
+  const struct settings *s = life->settings;
+  mv_softmax_vjp((int)s->arms, (int)s->batch, phase_of(life, n), life, tape, blocks, block_count);
+}
+
 MV_TASK(bandit) = {
     .name = "bandit",
     .doc = "K-armed bandit (Vuorio et al. 2022, section on bandits). A softmax policy starts at zero logits and learns "
@@ -122,4 +130,6 @@ MV_TASK(bandit) = {
     .step = step,
     .init_jvp = init_jvp,
     .step_jvp = step_jvp,
+    .init_vjp = mv_softmax_init_vjp,
+    .step_vjp = step_vjp,
 };

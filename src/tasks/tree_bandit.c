@@ -87,6 +87,13 @@ static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, co
   mv_softmax_jvp(ARMS, BATCH, phase_of(life, n), life, tape, blocks, block_count);
 }
 
+static void step_vjp(const struct mv_life *life, int64_t n, const num *theta, const num *tape,
+                     struct mv_adjoints *blocks, int block_count)
+{
+  (void)theta;
+  mv_softmax_vjp(ARMS, BATCH, phase_of(life, n), life, tape, blocks, block_count);
+}
+
 MV_TASK(tree_bandit) = {
     .name = "tree_bandit",
     .doc = "The ruler: a bandit with 3 arms, batch 2 and two-point rewards, small enough that every history can be "
@@ -104,4 +111,6 @@ MV_TASK(tree_bandit) = {
     .step = step,
     .init_jvp = init_jvp,
     .step_jvp = step_jvp,
+    .init_vjp = mv_softmax_init_vjp,
+    .step_vjp = step_vjp,
 };

@@ -1,0 +1,361 @@
+/* test_reverse.c - the walk back gives what the walk forwards gives.
+ *
+ * backprop and reference in both modes, replicate by replicate: every window, discount and Hessian mode agrees to 1e-10
+ * of the sum of absolute terms, which is made here of the tangents of a walk forwards. Each lane has its own windows.
+ */
+#include "harness.h"
+
+#define TOLERANCE 1e-10
+
+static const struct mv_reals discounts = {4, {0, 0.6, 0.95, 1}};
+
+static void set_mode(struct rig *r, const char *mode, int64_t checkpoints)
+{
+  *(int *)rig_setting(r, "mode") = rig_word(r, "mode", mode);
+  *(int64_t *)rig_setting(r, "checkpoints") = checkpoints;
+}
+
+/* The task with theta_0 a function of eta: theta_0[k] = (k + 1) (eta_0 - eta_1 / 2) / 10. */
+static int steep_lanes, steep_state;
+static const double steep[2] = {0.1, -0.05};
+
+static void steep_init(const struct mv_life *life, const struct mv_noise *noise, num *theta)
+{
+  (void)noise;
+  const double *eta = (const double *)life->eta;
+  for (int i = 0; i < steep_state * steep_lanes; i++) {
+    const int lane = i % steep_lanes;
+    ((double *)theta)[i] = (i / steep_lanes + 1) * (steep[0] * eta[lane] + steep[1] * eta[steep_lanes + lane]);
+  }
+}
+
+static void steep_init_jvp(const struct mv_life *life, struct mv_columns *columns)
+{
+  (void)life;
+  for (int c = 0; c < 2; c++) {
+    columns->zero[c] = false;
+    for (int i = 0; i < steep_state * steep_lanes; i++)
+      ((double *)columns->theta_dot)[c * steep_state * steep_lanes + i] = (i / steep_lanes + 1) * steep[c];
+  }
+}
+
+static void steep_init_vjp(const struct mv_life *life, struct mv_adjoints *adjoints)
+{
+  (void)life;
+  const double *theta_bar = (const double *)adjoints->theta_bar;
+  for (int c = 0; c < adjoints->count; c++)
+    for (int j = 0; j < 2; j++)
+      for (int i = 0; i < steep_state * steep_lanes; i++)
+        ((double *)adjoints->eta_bar)[(c * 2 + j) * steep_lanes + i % steep_lanes] +=
+            (i / steep_lanes + 1) * steep[j] * theta_bar[c * steep_state * steep_lanes + i];
+}
+
+static void steepen(struct rig *r, struct mv_task *task)
+{
+  *task = *r->problem.task;
+  task->init = steep_init, task->init_jvp = steep_init_jvp, task->init_vjp = steep_init_vjp;
+  steep_lanes = r->kernel->lanes, steep_state = r->problem.shape.state;
+  r->problem.task = task;
+}
+
+/* Both modes of one estimator; `steps` and three windows. */
+static void rigs_make(struct rig r[2], const char *task, const char *estimator, int64_t steps, const char *window)
+{
+  for (int back = 0; back < 2; back++) {
+    rig_make(&r[back], mv_kernel_best(), task, estimator, steps);
+    *(struct mv_ints *)rig_setting(&r[back], "truncation") = (struct mv_ints){3, {2, steps / 3, steps}};
+    *(int64_t *)rig_setting(&r[back], "lifetimes") = 2;
+    *(int *)rig_setting(&r[back], "window") = rig_word(&r[back], "window", window);
+    set_mode(&r[back], back ? "reverse" : "forward", 5);
+  }
+}
+
+/* --- sums of absolute terms -------------------------------------------------------------------------------------- */
+
+/* |R_n|, |D_n| and |dl_n| of one lifetime, along each eta; or |V_n|, |dV_n| in place of the first two. */
+struct terms {
+  int lanes, meta, expected;
+  double objective[100], direct[100][2], logp[100][2];
+};
+
+static void watch_terms(void *self, int64_t n, const struct mv_report *report, struct mv_block *blocks)
+{
+  enum { OBJECTIVE, LOGP, SURROGATE, EXPECTED, FIELDS = sizeof(struct mv_report) / sizeof(num) };
+  struct terms *t = self;
+  const double *r = (const double *)report, *dot = (const double *)blocks[0].dot; /* of lane 0 */
+  t->objective[n] = fabs(r[(t->expected ? EXPECTED : OBJECTIVE) * t->lanes]);
+  for (int j = 0; j < t->meta; j++) {
+    t->direct[n][j] = fabs(dot[(FIELDS * j + (t->expected ? EXPECTED : SURROGATE)) * t->lanes]);
+    t->logp[n][j] = fabs(dot[(FIELDS * j + LOGP) * t->lanes]);
+  }
+}
+
+static struct terms terms_make(struct rig *r, struct mv_key key, const double *eta, int64_t first, int64_t life,
+                               int64_t start, int64_t length, enum mv_hessian hessian, int lane, bool expected)
+{
+  struct terms t = {.lanes = r->kernel->lanes, .meta = r->problem.shape.meta, .expected = expected};
+  struct mv_block block = {.hessian = hessian, .length = length};
+  double *lane_eta = aligned_alloc(MV_ALIGN, sizeof(double) * 2 * MV_LANES_MAX);
+  for (int i = 0; i < t.meta * t.lanes; i++)
+    lane_eta[i] = eta[i / t.lanes];
+  struct mv_walk walk = {.problem = &r->problem,
+                         .eta = lane_eta,
+                         .steps = r->problem.steps,
+                         .blocks = &block,
+                         .block_count = 1,
+                         .arena = &r->arena};
+  walk.coords.key = key;
+  for (int l = 0; l < MV_LANES_MAX; l++) { /* one replicate in all lanes */
+    walk.coords.task[l] = first + lane;
+    walk.coords.lifetime[l] = life;
+    block.start[l] = start;
+  }
+  r->arena.used = 0;
+  r->kernel->walk_run(&walk, watch_terms, &t);
+  free(lane_eta);
+  return t;
+}
+
+/* Of (1/T) sum (D_n + R_n sum_{m<n} gamma^(n-m) dl_m). */
+static double absolute(const struct terms *t, int j, int64_t start, int64_t length, double gamma)
+{
+  double sum = 0, cum = 0;
+  for (int64_t n = start; n < start + length; n++) {
+    sum += t->direct[n][j] + t->objective[n] * cum;
+    cum = gamma * (cum + t->logp[n][j]);
+  }
+  return sum / (double)length;
+}
+
+static void close_to(const char *what, double got, double expected, double terms)
+{
+  if (!(fabs(got - expected) <= TOLERANCE * terms))
+    fail_msg("%s: reverse %.17g, forward %.17g, absolute terms %g", what, got, expected, terms);
+}
+
+/* --- backprop ---------------------------------------------------------------------------------------------------- */
+
+static void check_backprop_lane(struct rig r[2], struct mv_key key, const double *eta, int64_t first, int lane)
+{
+  const struct mv_ints *lengths = rig_setting(&r[0], "truncation");
+  const int64_t direct = rig_offset(&r[0], "direct"), correction = rig_offset(&r[0], "correction"),
+                weighted = rig_offset(&r[0], "weighted"), starts = rig_offset(&r[0], "window_start");
+  const int discount_count = discounts.count, meta = r[0].problem.shape.meta;
+  const int modes = ((struct mv_choices *)rig_setting(&r[0], "hessian"))->count;
+  for (int64_t i = rig_offset(&r[0], "objective"); i < rig_total(&r[0]); i++)
+    assert_true(rig_value(&r[0], i, lane) == rig_value(&r[1], i, lane));
+  struct rig scratch;
+  rig_make(&scratch, r[0].kernel, r[0].problem.task->name, "backprop", r[0].problem.steps);
+  rig_ready(&scratch);
+  scratch.problem = r[0].problem;
+  for (int t = 0; t < 3; t++)
+    for (int h = 0; h < modes; h++) {
+      double scale[2][5] = {{0}}; /* [eta][discount, none] */
+      for (int64_t life = 0; life < 2; life++) {
+        int64_t start = (int64_t)rig_value(&r[0], starts + life * 3 + t, lane);
+        struct terms terms = terms_make(&scratch, key, eta, first, life, start, lengths->value[t], h, lane, false);
+        for (int j = 0; j < meta; j++)
+          for (int g = 0; g <= discount_count; g++)
+            scale[j][g] += absolute(&terms, j, start, lengths->value[t], g < discount_count ? discounts.value[g] : 0);
+      }
+      for (int j = 0; j < meta; j++) {
+        int64_t i = direct + (t * modes + h) * meta + j;
+        close_to("direct", rig_value(&r[1], i, lane), rig_value(&r[0], i, lane), scale[j][discount_count]);
+        for (int g = 0; g < discount_count; g++) {
+          i = correction + ((t * modes + h) * discount_count + g) * meta + j;
+          close_to("correction", rig_value(&r[1], i, lane), rig_value(&r[0], i, lane), scale[j][g]);
+        }
+        i = weighted + t * meta + j; /* terms: those of the whole lifetime, which come last */
+        if (lengths->value[t] == r[0].problem.steps && h == 0)
+          for (int k = 0; k < 3; k++)
+            close_to("weighted", rig_value(&r[1], i - (t - k) * meta, lane), rig_value(&r[0], i - (t - k) * meta, lane),
+                     (double)r[0].problem.steps / (double)lengths->value[k] * scale[j][discount_count - 1]);
+      }
+    }
+  rig_free(&scratch);
+}
+
+static void check_backprop(const char *task, int64_t steps, const char *window, const double *eta, bool steepened)
+{
+  struct rig r[2];
+  struct mv_task wrapped;
+  rigs_make(r, task, "backprop", steps, window);
+  struct mv_key key = mv_key_make(31, eta, r[0].problem.shape.meta);
+  for (int back = 0; back < 2; back++) {
+    *(struct mv_reals *)rig_setting(&r[back], "meta_discount") = discounts;
+    if (r[back].problem.shape.hessians & 1u << MV_DICE)
+      rig_choose(&r[back], "hessian", mv_hessian_names);
+    if (steepened)
+      steepen(&r[back], &wrapped);
+    rig_ready(&r[back]);
+  }
+  for (int64_t first = 0; first < 2 * MV_LANES_MAX; first += r[0].kernel->lanes) {
+    for (int back = 0; back < 2; back++)
+      rig_sample(&r[back], key, eta, first, NULL);
+    for (int l = 0; l < r[0].kernel->lanes; l++)
+      check_backprop_lane(r, key, eta, first, l);
+  }
+  rig_free(&r[0]), rig_free(&r[1]);
+}
+
+static void backprop_agrees(void **state)
+{
+  (void)state;
+  static const double etas[][2] = {{0.4, -0.3}, {1, 4}, {4, 2.5}};
+  for (int e = 0; e < 3; e++)
+    for (int first = 0; first < 2; first++) {
+      check_backprop("bandit", 30, first ? "first" : "random", etas[e], false);
+      check_backprop("bandit", 80, first ? "first" : "random", etas[e], false);
+      check_backprop("tree_bandit", 12, first ? "first" : "random", etas[e], false);
+    }
+}
+
+/* Where no window reaches the end of the lifetime, the objective is still the whole lifetime's. */
+static void windows_alone(void **state)
+{
+  (void)state;
+  static const double eta[2] = {1, 2};
+  struct rig r[2];
+  struct mv_key key = mv_key_make(36, eta, 2);
+  rigs_make(r, "bandit", "backprop", 30, "first");
+  for (int back = 0; back < 2; back++) {
+    *(struct mv_ints *)rig_setting(&r[back], "truncation") = (struct mv_ints){2, {3, 8}};
+    *(bool *)rig_setting(&r[back], "weighted") = false;
+    rig_ready(&r[back]);
+    rig_sample(&r[back], key, eta, 0, NULL);
+  }
+  for (int64_t i = 0; i < rig_total(&r[0]); i++)
+    for (int l = 0; l < r[0].kernel->lanes; l++) {
+      double forward = rig_value(&r[0], i, l), got = rig_value(&r[1], i, l);
+      assert_true(i < rig_offset(&r[0], "objective") ? fabs(got - forward) <= 1e-12 * (1 + fabs(forward))
+                                                     : got == forward);
+    }
+  rig_free(&r[0]), rig_free(&r[1]);
+}
+
+/* Windows that start with the lifetime reach theta_0, in their lanes and no other. */
+static void theta_0_counts(void **state)
+{
+  (void)state;
+  static const double eta[2] = {1, 0.5};
+  check_backprop("bandit", 30, "first", eta, true);
+  check_backprop("bandit", 4, "random", eta, true);
+  check_backprop("tree_bandit", 9, "random", eta, true);
+}
+
+/* --- reference --------------------------------------------------------------------------------------------------- */
+
+static void check_reference(const char *task, int64_t steps, const char *window, bool expected, double smoothing)
+{
+  static const double eta[2] = {1.2, 0.7};
+  struct rig r[2];
+  rigs_make(r, task, "reference", steps, window);
+  struct mv_key key = mv_key_make(32, eta, 2);
+  for (int back = 0; back < 2; back++) {
+    r[back].problem.shape.expected = expected;
+    *(double *)rig_setting(&r[back], "smoothing") = smoothing;
+    rig_ready(&r[back]);
+  }
+  const struct mv_ints *lengths = rig_setting(&r[0], "truncation");
+  for (int64_t first = 0; first < MV_LANES_MAX; first += r[0].kernel->lanes) {
+    for (int back = 0; back < 2; back++)
+      rig_sample(&r[back], key, eta, first, NULL);
+    double forward[8][MV_LANES_MAX];
+    for (int i = 0; i < 8; i++)
+      for (int l = 0; l < r[0].kernel->lanes; l++)
+        forward[i][l] = rig_value(&r[0], i, l);
+    for (int l = 0; l < r[0].kernel->lanes; l++) {
+      double scale[2] = {0};
+      for (int64_t life = 0; life < 2; life++) {
+        struct terms terms = terms_make(&r[0], key, eta, first, life, 0, steps, MV_PATHWISE, l, expected);
+        for (int j = 0; j < 2; j++)
+          scale[j] += absolute(&terms, j, 0, steps, 1);
+      }
+      for (int i = 0; i < 8; i++) /* gradient, weighted */
+        close_to(i < 2 ? "gradient" : "weighted", rig_value(&r[1], i, l), forward[i][l],
+                 scale[i % 2] * (i < 2 ? 1 : (double)steps / (double)lengths->value[i / 2 - 1]));
+    }
+  }
+  rig_free(&r[0]), rig_free(&r[1]);
+}
+
+static void reference_agrees(void **state)
+{
+  (void)state;
+  for (int k = 0; k < 8; k++) {
+    const char *window = k & 1 ? "first" : "random";
+    check_reference("bandit", 40, window, k & 2, k & 4 ? 0.1 : 0);
+    check_reference("tree_bandit", 9, window, k & 2, k & 4 ? 0.1 : 0);
+  }
+}
+
+/* --- lanes ------------------------------------------------------------------------------------------------------- */
+
+/* In every other lane theta is NaN from step POISONED on: windows that end before stay clean, the others are spoilt, in
+ * reverse as forwards, and no neighbour is. */
+enum { POISONED = 10 };
+static const struct mv_task *healthy;
+static int poisoned_lanes;
+
+static void poisoned_step(const struct mv_life *life, int64_t n, const struct mv_noise *noise, enum mv_hessian hessian,
+                          const num *theta, num *theta_next, num *tape, struct mv_report *report)
+{
+  healthy->step(life, n, noise, hessian, theta, theta_next, tape, report);
+  for (int l = 0; l < poisoned_lanes && n == POISONED - 1; l += 2)
+    ((double *)theta_next)[l] = (double)NAN;
+}
+
+static bool finite_vector(const struct rig *r, int64_t i, int lane)
+{
+  return isfinite(rig_value(r, i, lane)) && isfinite(rig_value(r, i + 1, lane));
+}
+
+static void poisoned_neighbours(void **state)
+{
+  (void)state;
+  static const double eta[] = {1, 1};
+  enum { STEPS = 20 };
+  struct rig r[2];
+  struct mv_key key = mv_key_make(34, eta, 2);
+  struct mv_task poisoned;
+  for (int back = 0; back < 2; back++) {
+    rig_make(&r[back], mv_kernel_best(), "bandit", "backprop", STEPS);
+    *(struct mv_ints *)rig_setting(&r[back], "truncation") = (struct mv_ints){3, {2, 6, STEPS}};
+    *(struct mv_reals *)rig_setting(&r[back], "meta_discount") = discounts;
+    set_mode(&r[back], back ? "reverse" : "forward", 4);
+    healthy = r[back].problem.task;
+    poisoned_lanes = r[back].kernel->lanes;
+    poisoned = *healthy;
+    poisoned.step = poisoned_step;
+    r[back].problem.task = &poisoned;
+    rig_ready(&r[back]);
+  }
+  int spoilt = 0, clean = 0;
+  const int64_t starts = rig_offset(&r[0], "window_start"), correction = rig_offset(&r[0], "correction");
+  for (int64_t first = 0; first < 160; first += r[0].kernel->lanes) {
+    for (int back = 0; back < 2; back++)
+      rig_sample(&r[back], key, eta, first, NULL);
+    for (int l = 0; l < r[0].kernel->lanes; l++)
+      for (int t = 0; t < 3; t++) {
+        const struct mv_ints *lengths = rig_setting(&r[0], "truncation");
+        bool fine = l % 2 || rig_value(&r[0], starts + t, l) + (double)lengths->value[t] <= POISONED;
+        for (int back = 0; back < 2; back++) {
+          assert_int_equal(finite_vector(&r[back], 2 * t, l), fine);
+          for (int g = 0; fine && g < discounts.count; g++)
+            assert_true(finite_vector(&r[back], correction + (t * discounts.count + g) * 2, l));
+          assert_int_equal(finite_vector(&r[back], rig_offset(&r[0], "weighted") + 2 * t, l), l % 2);
+        }
+        clean += fine && l % 2 == 0, spoilt += !fine;
+      }
+  }
+  assert_true(clean > 10 && spoilt > 10);
+  rig_free(&r[0]), rig_free(&r[1]);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {cmocka_unit_test(backprop_agrees), cmocka_unit_test(windows_alone),
+                                     cmocka_unit_test(theta_0_counts), cmocka_unit_test(reference_agrees),
+                                     cmocka_unit_test(poisoned_neighbours)};
+  return cmocka_run_group_tests_name("reverse mode", tests, NULL, NULL);
+}
