@@ -95,7 +95,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmetavar.a
 
 # --- what people call --------------------------------------------------------------------------------------
 PACKAGES := build-essential pkg-config git openmpi-bin libopenmpi-dev libhdf5-dev libgsl-dev libyaml-dev \
-            libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev python3 python3-matplotlib
+            libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev libopenblas0-serial python3 python3-matplotlib
 TEST_PACKAGES := $(PACKAGES) xz-utils procps faketime libcmocka-dev clang clang-format binutils python3-h5py python3-xarray python3-h5netcdf \
                  python3-pandas
 .PHONY: fuzz print-libs deps deps-test tests test demo bench clean help

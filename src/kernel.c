@@ -87,6 +87,11 @@ const struct mv_kernel *mv_kernel_best(void)
   return best;
 }
 
+const struct mv_kernel *mv_kernel_for(const struct mv_kernel *kernel, const struct mv_shape *shape)
+{
+  return shape->lanes == 1 && kernel->lanes > 1 ? mv_kernel_find("scalar") : kernel;
+}
+
 const struct mv_task *mv_task_find(const struct mv_kernel *kernel, const char *name)
 {
   for (int i = 0; kernel->tasks[i]; i++)

@@ -158,10 +158,11 @@ static void blocks_step(const struct mv_walk *w, const struct mv_life *life, int
 size_t mv_walk_bytes(const struct mv_problem *p, int block_count)
 {
   const struct mv_shape *s = &p->shape;
-  size_t nums[] = {
-      (size_t)s->instance, (size_t)s->prepared, (size_t)s->state,
-      (size_t)s->state,    (size_t)s->tape,     (size_t)most(p, 0),
-      (size_t)most(p, 1),  (size_t)most(p, 2),  (size_t)most(p, 0) + (size_t)most(p, 1) + (size_t)most(p, 2)};
+  size_t nums[] = {(size_t)s->instance, (size_t)s->prepared,
+                   (size_t)s->state,    (size_t)s->state,
+                   (size_t)s->tape,     (size_t)s->scratch,
+                   (size_t)most(p, 0),  (size_t)most(p, 1),
+                   (size_t)most(p, 2),  (size_t)most(p, 0) + (size_t)most(p, 1) + (size_t)most(p, 2)};
   size_t bytes = 0;
   for (size_t i = 0; i < sizeof nums / sizeof *nums; i++)
     bytes += mv_arena_cost(sizeof(num) * nums[i]);
@@ -184,13 +185,14 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   num *theta = mv_arena_take(arena, sizeof(num) * (size_t)s->state);
   num *next = mv_arena_take(arena, sizeof(num) * (size_t)s->state);
   num *tape = mv_arena_take(arena, sizeof(num) * (size_t)s->tape);
+  num *scratch = mv_arena_take(arena, sizeof(num) * (size_t)s->scratch);
   struct mv_columns *active = mv_arena_take(arena, sizeof(struct mv_columns) * (size_t)w->block_count);
   struct source source;
   source_open(&source, w);
 
   struct mv_noise noise = draw_start(&source, &s->at_instance, MV_FOR_TASK);
   p->task->instance(p->settings, &noise, instance);
-  struct mv_life life = {p->settings, p->steps, w->eta, instance, prepared};
+  struct mv_life life = {p->settings, p->steps, w->eta, instance, prepared, scratch};
   if (p->task->prepare)
     p->task->prepare(&life, prepared);
   noise = draw_start(&source, &s->at_init, MV_FOR_INIT);

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "metavar/kernel.h"
+#include "metavar/selfcheck.h"
 
 /* A task and an estimator with default settings, ready to sample in one kernel. */
 struct rig {
@@ -34,6 +34,7 @@ static inline struct mv_problem problem_make(const struct mv_kernel *kernel, con
   assert_non_null(p.task);
   *settings = calloc(1, p.task->settings_size);
   mv_field_defaults(p.task->fields, *settings);
+  mv_selfcheck_small(p.task, *settings);
   p.settings = *settings;
   p.shape = p.task->shape(p.settings);
   return p;

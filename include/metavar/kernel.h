@@ -24,6 +24,9 @@ int mv_kernel_list(const struct mv_kernel *out[8]);
 /* The fastest one; METAVAR_ISA=scalar|x86_64|x86_64_v3|x86_64_v4 in the environment overrides. */
 const struct mv_kernel *mv_kernel_best(void);
 
+/* What serves a task of this shape: the given kernel, or the scalar one where lifetimes go one at a time. */
+const struct mv_kernel *mv_kernel_for(const struct mv_kernel *, const struct mv_shape *);
+
 /* By name, NULL if this machine cannot run it. */
 const struct mv_kernel *mv_kernel_find(const char *name);
 

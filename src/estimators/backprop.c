@@ -177,7 +177,7 @@ static void observe_block(const struct watch *w, int b, const struct mv_report *
   const double *gamma = w->s->meta_discount.value;
   const struct mv_report *dot = block->dot;
   const numb inside = num_less(num_set(0.5), *block->inside);
-  const num objective = r->objective;
+  const num credit = r->objective - r->baseline;
   num *direct = w->direct + b * meta, *correction = w->correction + b * discounts * meta;
   num *cum = w->cum + b * discounts * meta;
   for (int j = 0; j < meta; j++) {
@@ -185,7 +185,7 @@ static void observe_block(const struct watch *w, int b, const struct mv_report *
     direct[j] += dot[j].surrogate;
     for (int g = 0; g < discounts; g++) {
       const num before = cum[g * meta + j];
-      correction[g * meta + j] += mv_keep(inside, objective * before);
+      correction[g * meta + j] += mv_keep(inside, credit * before);
       cum[g * meta + j] = gamma[g] * (before + logp);
     }
   }
