@@ -27,7 +27,7 @@ else
 VECTORS := generic
 endif
 VARIANTS := scalar shadow $(VECTORS)
-FLAGS_scalar := -DMV_NUM=MV_NUM_SCALAR
+FLAGS_scalar := -DMV_NUM=MV_NUM_SCALAR $(if $(SAN),,-O3) # networks run in it: loops over batches become vectors
 FLAGS_shadow := -DMV_NUM=MV_NUM_COMPLEX
 FLAGS_x86_64 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=2
 FLAGS_x86_64_v3 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=4 -march=x86-64-v3

@@ -82,11 +82,11 @@ static inline void mv_nn_rows_add(int rows, int count, double scale, const num *
       y[j] += scale * x[r * count + j];
 }
 
-/* x[i] = 0 where a unit is off; NaN is not off. */
+/* x[i] = 0 where a unit is off. */
 static inline void mv_nn_gate(int count, const num *a, num *x)
 {
   for (int i = 0; i < count; i++)
-    x[i] = num_select(num_less(num_set(0.0), a[i]), x[i], 0.0 * a[i]);
+    x[i] = num_select(num_less(num_set(0.0), a[i]), x[i], num_set(0.0));
 }
 
 /* Rows first .. first + count - 1 of a batch of `rows`: their a_0 is filled, a_1 .. a_L out. */
