@@ -1,17 +1,14 @@
-/* test_maze.c - the maze and its networks: dynamics by cases, matrix products against loops, R-operator against finite
- * differences and for symmetry, whole lifetimes and their tangents against automatic differentiation of an independent
- * program (tests/data/maze_autodiff.py), adjoints against tangents.
+/* test_maze.c - the maze: dynamics by cases, tangents against the complex step, adjoints against tangents, whole lifetimes
+ * against an independent program with automatic differentiation (tests/data/maze_autodiff.py).
  */
+#include <complex.h>
 #include <stdio.h>
-
-#include <gsl/gsl_cdf.h>
 
 #include "harness.h"
 #include "metavar/job.h"
 #include "metavar/maze.h"
-#include "metavar/nn.h"
 
-#include "data/maze_autodiff.h"
+#include "data/maze_autodiff.inc"
 
 /* Fixed numbers in (-1, 1). */
 static double any(int i)
@@ -91,129 +88,6 @@ static void respawns(void **state)
     }
   }
   assert_int_equal(mv_maze_place(1 - 0x1p-53, 7), 6);
-}
-
-/* --- networks -------------------------------------------------------------------------------------------------------- */
-
-static void quantiles(void **state)
-{
-  (void)state;
-  const double low = gsl_cdf_ugaussian_P(-2), high = gsl_cdf_ugaussian_P(2);
-  for (int i = 0; i <= 1000; i++) {
-    double u = i / 1000.0;
-    near("quantile", mv_nn_truncated_normal(u), gsl_cdf_ugaussian_Pinv(low + u * (high - low)), 4e-15);
-  }
-  near("lowest", mv_nn_truncated_normal(0x1p-53), -2, 1e-14);
-}
-
-/* OpenBLAS and the order of its arguments, against the definition. */
-static void products(void **state)
-{
-  (void)state;
-  static const int size[][3] = {{1, 1, 1}, {3, 5, 7}, {10, 256, 26}, {80, 4, 256}, {33, 257, 129}};
-  for (size_t i = 0; i < sizeof size / sizeof *size; i++)
-    for (int turn = 0; turn < 4; turn++) {
-      const int m = size[i][0], n = size[i][1], k = size[i][2];
-      double *a = malloc(sizeof(double) * (size_t)(m * k)), *b = malloc(sizeof(double) * (size_t)(k * n));
-      double *c = malloc(sizeof(double) * (size_t)(m * n));
-      for (int j = 0; j < m * k; j++)
-        a[j] = any(j);
-      for (int j = 0; j < k * n; j++)
-        b[j] = any(3 * j + 1);
-      for (int j = 0; j < m * n; j++)
-        c[j] = any(5 * j + 2);
-      mv_nn_product(turn & 1, turn & 2, m, n, k, 0.7, a, b, c);
-      for (int r = 0; r < m; r++)
-        for (int s = 0; s < n; s++) {
-          double sum = 0;
-          for (int p = 0; p < k; p++)
-            sum += (turn & 1 ? a[p * m + r] : a[r * k + p]) * (turn & 2 ? b[s * k + p] : b[p * n + s]);
-          near("product", c[r * n + s], any(5 * (r * n + s) + 2) + 0.7 * sum, 1e-13 * sqrt(k));
-        }
-      free(a), free(b), free(c);
-    }
-}
-
-enum { ROWS = 9, IN = 5, OUT = 3 };
-static const struct mv_nn net = {3, {IN, 7, 6, OUT}};
-
-struct pass {
-  double a[ROWS * 21], d[ROWS * 21], gradient[200];
-};
-
-/* Loss of softmax regression, summed over rows of class r % OUT; R of it along v, if v: gradient = H v. */
-static void run(const double *theta, const double *v, struct pass *p, struct pass *dot)
-{
-  for (int i = 0; i < ROWS * IN; i++)
-    p->a[i] = any(7 * i);
-  mv_nn_forward(&net, theta, ROWS, 0, ROWS, p->a);
-  if (v)
-    mv_nn_forward_dot(&net, theta, v, ROWS, p->a, dot->a);
-  const int out = mv_nn_place(&net, ROWS, net.layers);
-  for (int r = 0; r < ROWS; r++) {
-    double sum = 0, mean = 0, *d = p->d + out + r * OUT;
-    for (int k = 0; k < OUT; k++)
-      sum += d[k] = exp(p->a[out + r * OUT + k]);
-    for (int k = 0; k < OUT; k++) {
-      d[k] /= sum;
-      mean += v ? d[k] * dot->a[out + r * OUT + k] : 0;
-    }
-    for (int k = 0; k < OUT; k++) {
-      if (v)
-        dot->d[out + r * OUT + k] = d[k] * (dot->a[out + r * OUT + k] - mean);
-      d[k] -= k == r % OUT;
-    }
-  }
-  memset(p->gradient, 0, sizeof p->gradient);
-  mv_nn_backward(&net, theta, ROWS, p->a, p->d, 1.0, p->gradient);
-  if (v) {
-    memset(dot->gradient, 0, sizeof dot->gradient);
-    mv_nn_backward_dot(&net, theta, v, ROWS, p->a, dot->a, p->d, dot->d, 1.0, dot->gradient);
-  }
-}
-
-static double loss(const double *theta)
-{
-  struct pass p;
-  run(theta, NULL, &p, NULL);
-  double sum = 0;
-  for (int r = 0; r < ROWS; r++) /* the class's probability is 1 + its derivative */
-    sum -= log(1 + p.d[mv_nn_place(&net, ROWS, net.layers) + r * OUT + r % OUT]);
-  return sum;
-}
-
-/* Gradient and Hessian against central differences, whose error is about 1e-10 here; the Hessian is symmetric. */
-static void hessian(void **state)
-{
-  (void)state;
-  const int size = mv_nn_size(&net);
-  assert_int_equal(size, 6 * 7 + 8 * 6 + 7 * 3);
-  double theta[200], other[200], u[200], v[200], h = 1e-5;
-  static struct pass p, q, along_u, along_v, plus, minus;
-  for (int i = 0; i < size; i++)
-    theta[i] = any(11 * i + 3), u[i] = any(13 * i + 4), v[i] = any(17 * i + 5);
-  run(theta, v, &p, &along_v);
-  run(theta, u, &q, &along_u);
-  double uv = 0, vu = 0, scale = 0;
-  for (int i = 0; i < size; i++) {
-    memcpy(other, theta, sizeof theta);
-    other[i] += h;
-    double high = loss(other);
-    other[i] -= 2 * h;
-    near("gradient", p.gradient[i], (high - loss(other)) / (2 * h), 1e-8);
-    uv += u[i] * along_v.gradient[i], vu += v[i] * along_u.gradient[i];
-    scale += fabs(u[i] * along_v.gradient[i]);
-  }
-  assert_true(scale > 1);
-  near("symmetry", uv, vu, 1e-14 * scale);
-  for (int i = 0; i < size; i++)
-    other[i] = theta[i] + h * v[i];
-  run(other, NULL, &plus, NULL);
-  for (int i = 0; i < size; i++)
-    other[i] = theta[i] - h * v[i];
-  run(other, NULL, &minus, NULL);
-  for (int i = 0; i < size; i++)
-    near("Hessian times v", along_v.gradient[i], (plus.gradient[i] - minus.gradient[i]) / (2 * h), 1e-7);
 }
 
 /* --- the task -------------------------------------------------------------------------------------------------------- */
@@ -386,7 +260,8 @@ static void check_transpose(const char *outer_loss, bool context)
     bar[i] = after[i] = any(29 * i);
   for (int j = 0; j < 2 * meta; j++)
     eta_bar[j] = any(j); /* added to */
-  struct mv_columns columns = {.count = meta, .theta_dot = dot, .report = report};
+  bool zero[40] = {false};
+  struct mv_columns columns = {.count = meta, .theta_dot = dot, .report = report, .zero = zero};
   struct mv_adjoints adjoints = {.count = 2, .theta_bar = bar, .eta_bar = eta_bar, .weight = weight};
   b.task->step_jvp(&b.life, 1, b.theta, b.tape, &columns, 1);
   b.task->step_vjp(&b.life, 1, b.theta, b.tape, &adjoints, 1);
@@ -406,11 +281,54 @@ static void check_transpose(const char *outer_loss, bool context)
   bench_free(&b);
 }
 
+/* The tangent along any direction of theta and any eta, the critic's included, against the complex step of one step. */
+static void check_direction(const char *outer_loss, bool context)
+{
+  struct bench b = bench_make(outer_loss, context);
+  const struct mv_task *shadow = mv_task_find(mv_kernel_find("shadow"), "maze");
+  const int meta = b.shape.meta, state = b.shape.state, learned = state - 11;
+  double *dot = calloc((size_t)(meta * state), sizeof *dot);
+  double complex *room = calloc((size_t)(meta + 2 * state + b.shape.tape + b.shape.scratch + 2001), sizeof *room);
+  double complex *theta = room, *next = theta + state, *eta = next + state, *noise = eta + meta, *goal = noise + 2000;
+  double complex *tape = goal + 1, *scratch = tape + b.shape.tape, out[5];
+  bool zero[40] = {false};
+  struct mv_report report[40];
+  struct mv_columns columns = {.count = meta, .theta_dot = dot, .report = report, .zero = zero};
+  for (int i = 0; i < meta * state; i++)
+    dot[i] = i % state < learned ? any(31 * i) : 0;
+  for (int i = 0; i < 2000; i++)
+    noise[i] = 0.5 + 0.499 * any(19 * i);
+  struct mv_life life = b.life;
+  life.eta = (const num *)eta, life.instance = (const num *)goal, life.scratch = (num *)scratch;
+  const struct mv_noise all = {(const num *)noise, (const num *)noise, (const num *)noise, MV_INVERSE_CDF};
+  b.task->step_jvp(&b.life, 1, b.theta, b.tape, &columns, 1);
+  for (int c = 0; c < meta; c += 6) {
+    for (int i = 0; i < state; i++)
+      theta[i] = b.theta[i] + (i % state < learned ? I * 1e-30 * any(31 * (c * state + i)) : 0);
+    for (int j = 0; j < meta; j++)
+      eta[j] = b.life.eta[j] + (j == c ? I * 1e-30 : 0);
+    shadow->step(&life, 1, &all, MV_PATHWISE, (const num *)theta, (num *)next, (num *)tape, (struct mv_report *)out);
+    near("tangent of ell", report[c].logp, cimag(out[1]) / 1e-30, 1e-12 * fabs(report[c].logp));
+    near("tangent of the surrogate", report[c].surrogate, cimag(out[2]) / 1e-30, 1e-12 * fabs(report[c].logp));
+    for (int i = 0; i < state; i++)
+      near("tangent of theta", dot[c * state + i], cimag(next[i]) / 1e-30, 1e-11);
+  }
+  free(dot), free(room);
+  bench_free(&b);
+}
+
 static void transposes(void **state)
 {
   (void)state;
   check_transpose("first_state_discounted", false);
   check_transpose("first_state_adv", true);
+}
+
+static void directions(void **state)
+{
+  (void)state;
+  check_direction("first_state_discounted", false);
+  check_direction("first_state_adv", true);
 }
 
 /* A learner that has left the numbers leaves no finite objective, in estimators without derivatives too. */
@@ -458,10 +376,14 @@ static void jobs(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(moves),          cmocka_unit_test(starts),     cmocka_unit_test(respawns),
-      cmocka_unit_test(quantiles),      cmocka_unit_test(products),   cmocka_unit_test(hessian),
-      cmocka_unit_test(variants),       cmocka_unit_test(transposes), cmocka_unit_test(independent_program),
-      cmocka_unit_test(broken_learner), cmocka_unit_test(jobs)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(moves),
+                                     cmocka_unit_test(starts),
+                                     cmocka_unit_test(respawns),
+                                     cmocka_unit_test(variants),
+                                     cmocka_unit_test(transposes),
+                                     cmocka_unit_test(directions),
+                                     cmocka_unit_test(independent_program),
+                                     cmocka_unit_test(broken_learner),
+                                     cmocka_unit_test(jobs)};
   return cmocka_run_group_tests_name("maze", tests, NULL, NULL);
 }

@@ -173,30 +173,33 @@ static inline void mv_actor_d_dot(int actions, const struct mv_lesson *s, int r,
 }
 
 /* theta_dot in place: from the tangent before the update to that after it, while c moves by share_dot. Tangents of ell and
- * of the surrogate out. */
+ * of the surrogate out. still: the critic's part of theta_dot is zero, and stays so: c has no say in its update. */
 static inline void mv_actor_critic_jvp(const struct mv_actor_critic *ac, const num *theta, const struct mv_lesson *s,
-                                       const struct mv_motion *m, num share_dot, num *theta_dot,
+                                       const struct mv_motion *m, num share_dot, bool still, num *theta_dot,
                                        struct mv_report *report)
 {
   const int actions = mv_actions(ac), rows = ac->rows, actor = mv_nn_size(&ac->actor);
+  const double step = -ac->rate / rows;
   num *z_dot = mv_logits(ac, m->actor), *v_dot = mv_values(ac, m->critic), logp = num_set(0.0), surrogate = logp;
   mv_nn_forward_dot(&ac->actor, theta, theta_dot, rows, s->actor, m->actor);
-  mv_nn_forward_dot(&ac->critic, theta + actor, theta_dot + actor, rows, s->critic, m->critic);
+  if (still)
+    mv_nn_rows_set(rows, 1, NULL, v_dot);
+  else
+    mv_nn_forward_dot(&ac->critic, theta + actor, theta_dot + actor, rows, s->critic, m->critic);
   for (int r = 0; r < rows; r++) {
     const int row = r * actions;
-    num entropy_dot,
-        log_dot = mv_policy_dot(actions, s->chosen + row, s->pi + row, s->log_pi + row, z_dot + row, &entropy_dot);
+    num *d_dot = mv_logits(ac, m->actor_d) + row, entropy_dot;
+    num log_dot = mv_policy_dot(actions, s->chosen + row, s->pi + row, s->log_pi + row, z_dot + row, &entropy_dot);
     logp += log_dot;
     surrogate += s->weight[r] * log_dot;
-    mv_actor_d_dot(actions, s, r, z_dot + row, entropy_dot, v_dot[r], share_dot, mv_logits(ac, m->actor_d) + row);
+    mv_actor_d_dot(actions, s, r, z_dot + row, entropy_dot, v_dot[r], share_dot, d_dot);
     mv_values(ac, m->critic_d)[r] = ac->value_share * v_dot[r];
   }
-  *report =
-      (struct mv_report){.objective = num_set(0.0), .logp = logp, .surrogate = surrogate, .expected = num_set(0.0)};
-  mv_nn_backward_dot(&ac->actor, theta, theta_dot, rows, s->actor, m->actor, s->actor_d, m->actor_d, -ac->rate / rows,
-                     theta_dot);
-  mv_nn_backward_dot(&ac->critic, theta + actor, theta_dot + actor, rows, s->critic, m->critic, s->critic_d,
-                     m->critic_d, -ac->rate / rows, theta_dot + actor);
+  *report = (struct mv_report){.objective = num_set(0.0), .logp = logp, .surrogate = surrogate};
+  mv_nn_backward_dot(&ac->actor, theta, theta_dot, rows, s->actor, m->actor, s->actor_d, m->actor_d, step, theta_dot);
+  if (!still)
+    mv_nn_backward_dot(&ac->critic, theta + actor, theta_dot + actor, rows, s->critic, m->critic, s->critic_d,
+                       m->critic_d, step, theta_dot + actor);
 }
 
 /* theta_bar in place: from the derivative of phi by theta' to that by theta (struct mv_adjoints), weight->logp and

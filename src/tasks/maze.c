@@ -325,6 +325,9 @@ static void init_jvp(const struct mv_life *life, struct mv_columns *columns)
 {
   const struct mv_shape size = shape(life->settings);
   mv_nn_rows_set(columns->count, size.state, NULL, columns->theta_dot);
+  for (int c = 0; c < columns->count; c++)
+    columns->zero[c] =
+        true; /* its critic's part, for the whole lifetime: given the choices, the critic learns without eta */
 }
 
 static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, const num *tape,
@@ -338,8 +341,8 @@ static void step_jvp(const struct mv_life *life, int64_t n, const num *theta, co
   const num *share_dot = tape + mv_lesson_size(&ac);
   for (int b = 0; b < block_count; b++)
     for (int c = 0; c < blocks[b].count; c++)
-      mv_actor_critic_jvp(&ac, theta, &lesson, &motion, share_dot[c], blocks[b].theta_dot + c * state,
-                          &blocks[b].report[c]);
+      mv_actor_critic_jvp(&ac, theta, &lesson, &motion, share_dot[c], blocks[b].zero[c],
+                          blocks[b].theta_dot + c * state, &blocks[b].report[c]);
 }
 
 /* theta_0 does not depend on eta. */

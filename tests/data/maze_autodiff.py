@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes maze_autodiff.h: the maze and its meta-gradient from an independent implementation.
+"""Writes maze_autodiff.inc: the maze and its meta-gradient from an independent implementation.
 
 The grid world, the networks and the loss are written here once more, in plain Python and JAX (float64), and the derivatives by
 eta come from automatic differentiation through the whole lifetime, actions held fixed. tests/test_maze.c runs the same
-lifetimes, with the same numbers for noise, through the C program. Needs jax 0.4; the header is part of the repository.
+lifetimes, with the same numbers for noise, through the C program. Needs jax 0.4; what it writes is part of the repository.
 
-    python3 maze_autodiff.py >maze_autodiff.h
+    python3 maze_autodiff.py >maze_autodiff.inc
 """
 import math
 from statistics import NormalDist
@@ -144,7 +144,7 @@ def lifetime(eta, outer_loss, context):
 
 
 def main():
-    print("/* maze_autodiff.h - written by maze_autodiff.py: per case the etas, and per step R_n, ell_n, surrogate, baseline, then")
+    print("/* maze_autodiff.inc - written by maze_autodiff.py: per case the etas, and per step R_n, ell_n, surrogate, baseline, then")
     print(" * the derivatives of ell_n and of the surrogate by every eta. */")
     print("static const struct {\n  const char *outer_loss;\n  int context, meta;\n  double eta[40];\n"
           "  double report[%d][4], logp_dot[%d][40], surrogate_dot[%d][40];\n} autodiff[] = {" % (STEPS, STEPS, STEPS))
