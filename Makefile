@@ -156,11 +156,17 @@ endef
 $(foreach v,$(BENCH_KERNELS),$(eval $(call BENCH_RULE,$v)))
 bench-floor: $(BENCH_KERNELS:%=$(BUILD)/bench/floor_%)
 	@for b in $^; do $$b tests/bench/results/floor.csv || exit 1; done
+# Networks against the rate of OpenBLAS, measured in the same run; seconds.
+$(BUILD)/bench/network: tests/bench/bench_network.c $(BUILD)/libmetavar.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -O3 -Itests $< $(BUILD)/libmetavar.a -lcmocka $(LIBS) -o $@
+bench-network: $(BUILD)/bench/network
+	@$< tests/bench/results/network.csv
 # 10^7 samples analysed.
 bench-analyze: all
 	@tests/bench/analyze.sh
-.PHONY: bench-floor bench-analyze
-bench: bench-floor bench-analyze
+.PHONY: bench-floor bench-network bench-analyze
+bench: bench-floor bench-network bench-analyze
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
@@ -177,7 +183,7 @@ help:
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
-	@echo 'make bench     inner steps per second of every kernel against the floor, analysis of 10^7 samples: lines in tests/bench/results/'
+	@echo 'make bench     inner steps per second against the floor, networks against dgemm, analysis of 10^7 samples: lines in tests/bench/results/'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

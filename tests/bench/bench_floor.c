@@ -8,16 +8,12 @@
  * in processor time of this thread: medians and quartiles; ratios are medians of the ratios within one turn.
  * Problem: the long study of Vuorio et al. 2022 at eta = (1.5, 1.5).
  */
-#include <stdio.h>
-#include <time.h>
-
-#include "build_info.h"
+#include "bench.h"
 #include "harness.h"
 #include "metavar/choose.h"
 #include "metavar/noise.h"
 
-enum { ARMS = 30, BATCH = 10, STEPS = 80, REPEATS = 15, MOST = 16 };
-#define SLICE 0.01 /* seconds of one timing */
+enum { ARMS = 30, BATCH = 10, STEPS = 80, MOST = 16 };
 
 static const double eta[] = {1.5, 1.5};
 static const struct mv_ints lengths = {4, {2, 21, 41, 80}};
@@ -129,41 +125,6 @@ static struct item *add(const char *name, void (*run)(void *), struct rig *rig, 
   return &items[item_count++];
 }
 
-static double cpu_seconds(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double time_item(const struct item *item)
-{
-  double start = cpu_seconds(), took;
-  int64_t runs = 0;
-  do {
-    item->run(item->rig);
-    runs++;
-    took = cpu_seconds() - start;
-  } while (took < SLICE);
-  return took / ((double)runs * item->steps * MV_LANES);
-}
-
-static int ascending(const void *a, const void *b)
-{
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-/* quartile 1, 2 or 3 of x[i] / y[i]; y NULL: of x */
-static double quartile(const double *x, const double *y, int which)
-{
-  double sorted[REPEATS];
-  for (int i = 0; i < REPEATS; i++)
-    sorted[i] = y ? x[i] / y[i] : x[i];
-  qsort(sorted, REPEATS, sizeof *sorted, ascending);
-  return sorted[which * (REPEATS - 1) / 4];
-}
-
 /* What remains of `whole` without its parts. */
 static void add_rest(const char *name, const struct item *whole, int parts, const struct item *const *part)
 {
@@ -201,27 +162,11 @@ static void add_estimators(struct rig *backprop)
   add("reference", run_sample, reference, STEPS);
 }
 
-static const char *cpu_model(void)
+static void report(FILE *csv, int fresh)
 {
-  static char line[256];
-  FILE *f = fopen("/proc/cpuinfo", "r");
-  char *model = NULL;
-  while (f && !model && fgets(line, sizeof line, f))
-    if (!strncmp(line, "model name", 10) && (model = strchr(line, ':')))
-      model[strcspn(model, "\n")] = 0;
-  if (f)
-    fclose(f);
-  return model ? model + 2 : "unknown";
-}
-
-static void report(FILE *csv)
-{
-  char date[32];
-  time_t now = time(NULL);
-  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
   printf("%-10s %9s %17s %10s %10s %7s %8s\n", MV_BENCH_KERNEL, "ns/step", "quartiles", "steps/s", "samples/s",
          "/floor", "/primal");
-  if (csv && ftell(csv) == 0)
+  if (fresh)
     fprintf(csv, "date,commit,cpu,compiler,kernel,what,ns_per_step,first_quartile,third_quartile,steps_per_second,"
                  "samples_per_second,per_floor,per_primal\n");
   for (int i = 0; i < item_count; i++) {
@@ -233,9 +178,11 @@ static void report(FILE *csv)
            per_primal = quartile(m->seconds, items[1].seconds, 2);
     printf("%-10s %9.2f %8.2f %8.2f %10.3g %10.3g %7.3f %8.3f\n", m->name, at[2], at[1], at[3], rate, samples,
            per_floor, per_primal);
-    if (csv)
-      fprintf(csv, "%s,%s,\"%s\",\"%s\",%s,%s,%.2f,%.2f,%.2f,%.4g,%.4g,%.4f,%.4f\n", date, MV_GIT, cpu_model(),
-              MV_COMPILER, MV_BENCH_KERNEL, m->name, at[2], at[1], at[3], rate, samples, per_floor, per_primal);
+    if (csv) {
+      print_origin(csv);
+      fprintf(csv, ",%s,%s,%.2f,%.2f,%.2f,%.4g,%.4g,%.4f,%.4f\n", MV_BENCH_KERNEL, m->name, at[2], at[1], at[3], rate,
+              samples, per_floor, per_primal);
+    }
   }
 }
 
@@ -252,12 +199,11 @@ int main(int argc, char **argv)
   add_estimators(rig_of("backprop"));
   for (int repeat = 0; repeat < REPEATS; repeat++)
     for (int i = 0; i < item_count; i++)
-      items[i].seconds[repeat] = time_item(&items[i]);
+      items[i].seconds[repeat] = cpu_seconds_of(items[i].run, items[i].rig) / (items[i].steps * MV_LANES);
   add_rest("update", primal, 3, part);
   add_rest("tangents", part[2] + 1, 1, &primal);
-  FILE *csv = argc > 1 ? fopen(argv[1], "a") : NULL;
-  if (csv)
-    fseek(csv, 0, SEEK_END);
-  report(csv);
+  int fresh;
+  FILE *csv = open_table(argc > 1 ? argv[1] : NULL, &fresh);
+  report(csv, fresh);
   return csv && fclose(csv);
 }
