@@ -133,6 +133,7 @@ static struct mv_shape shape(const void *settings)
                            .scratch = scratch_size(s),
                            .lanes = 1,
                            .hessians = 1u << MV_PATHWISE,
+                           .biased = s->outer_loss != FIRST_STATE_DISCOUNTED,
                            .at_instance = {.uniforms = 1},
                            .at_init = {.uniforms = mv_nn_draws(&ac.actor) + mv_nn_draws(&ac.critic)},
                            .at_step = {.uniforms = 1 + environments * MV_MAZE_PLACED + ac.rows * MV_MAZE_RESPAWNS,
