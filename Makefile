@@ -27,7 +27,7 @@ else
 VECTORS := generic
 endif
 VARIANTS := scalar shadow $(VECTORS)
-FLAGS_scalar := -DMV_NUM=MV_NUM_SCALAR
+FLAGS_scalar := -DMV_NUM=MV_NUM_SCALAR $(if $(SAN),,-O3) # networks run in it: loops over batches become vectors
 FLAGS_shadow := -DMV_NUM=MV_NUM_COMPLEX
 FLAGS_x86_64 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=2
 FLAGS_x86_64_v3 := -DMV_NUM=MV_NUM_LANES -DMV_LANES=4 -march=x86-64-v3
@@ -95,7 +95,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmetavar.a
 
 # --- what people call --------------------------------------------------------------------------------------
 PACKAGES := build-essential pkg-config git openmpi-bin libopenmpi-dev libhdf5-dev libgsl-dev libyaml-dev \
-            libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev python3 python3-matplotlib
+            libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev libopenblas0-serial python3 python3-matplotlib
 TEST_PACKAGES := $(PACKAGES) xz-utils procps faketime libcmocka-dev clang clang-format binutils python3-h5py python3-xarray python3-h5netcdf \
                  python3-pandas
 .PHONY: fuzz print-libs deps deps-test tests test demo bench clean help
@@ -149,7 +149,7 @@ $(BUILD)/src/commands/sbatch.o: slurm/metavar.sbatch # is part of the program
 # Inner steps per second against the floor of the hardware, for every kernel of this machine; seconds.
 BENCH_KERNELS := $(filter-out shadow,$(VARIANTS))
 define BENCH_RULE
-$(BUILD)/bench/floor_$(1): tests/bench/bench_floor.c $(BUILD)/libmetavar.a Makefile
+$(BUILD)/bench/floor_$(1): tests/bench/bench_floor.c tests/bench/bench.h $(BUILD)/libmetavar.a Makefile
 	@mkdir -p $$(@D)
 	$(CC) $(COMMON) -Itests $$(FLAGS_$(1)) -DMV_BENCH_KERNEL='"$(1)"' $$< $(BUILD)/libmetavar.a -lcmocka $(LIBS) -o $$@
 endef
@@ -157,11 +157,17 @@ $(foreach v,$(BENCH_KERNELS),$(eval $(call BENCH_RULE,$v)))
 bench-floor: $(BENCH_KERNELS:%=$(BUILD)/bench/floor_%)
 	@for b in $^; do $$b tests/bench/results/floor.csv || exit 1; done
 # Gradients through up to a million steps, forwards and back, with many and few steps kept.
-$(BUILD)/bench/reverse: tests/bench/bench_reverse.c $(BUILD)/libmetavar.a Makefile
+$(BUILD)/bench/reverse: tests/bench/bench_reverse.c tests/bench/bench.h $(BUILD)/libmetavar.a Makefile
 	@mkdir -p $(@D)
 	$(CC) $(COMMON) -Itests $< $(BUILD)/libmetavar.a -lcmocka $(LIBS) -o $@
 bench-reverse: $(BUILD)/bench/reverse
 	@$< tests/bench/results/reverse.csv
+# Networks against the rate of OpenBLAS, measured in the same run; seconds.
+$(BUILD)/bench/network: tests/bench/bench_network.c tests/bench/bench.h $(BUILD)/libmetavar.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -O3 -Itests $< $(BUILD)/libmetavar.a -lcmocka $(LIBS) -o $@
+bench-network: $(BUILD)/bench/network
+	@$< tests/bench/results/network.csv
 # 10^7 samples analysed.
 bench-analyze: all
 	@tests/bench/analyze.sh
@@ -190,9 +196,9 @@ bench-plan: $(BUILD)/bench/bench_plan
 	@$< tests/bench/results/plan.csv
 bench-reference: all
 	@tests/bench/reference.sh
-.PHONY: bench-floor bench-reverse bench-analyze bench-reference bench-store bench-farm bench-ranks bench-plan bench-scale bench-jax
+.PHONY: bench-floor bench-reverse bench-network bench-analyze bench-reference bench-store bench-farm bench-ranks bench-plan bench-scale bench-jax
 bench-scale: bench-store bench-farm bench-ranks bench-plan
-bench: bench-floor bench-reverse bench-analyze bench-reference bench-scale
+bench: bench-floor bench-reverse bench-network bench-analyze bench-reference bench-scale
 
 fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
@@ -209,8 +215,8 @@ help:
 	@echo 'make torture   300 kills at random moments, 50 full disks, 2000 damaged files; half an hour'
 	@echo 'make           build $(BUILD)/metavar          make clean     remove everything built'
 	@echo 'make fuzz      libFuzzer with sanitizers on the job-file reader and on run directories, FUZZ_SECONDS=600 each'
-	@echo 'make bench     inner steps per second of every kernel against the floor, walks back, analysis of 10^7 samples,'
-	@echo '               the reference against fd: lines in tests/bench/results/'
+	@echo 'make bench     inner steps per second of every kernel against the floor, walks back, networks against dgemm,'
+	@echo '               analysis of 10^7 samples, the reference against fd: lines in tests/bench/results/'
 	@echo 'make bench-jax the long study against the same in JAX, which it installs in $(BUILD)/jax: lines in tests/bench/results/'
 	@echo 'make bench-scale the part of it that is about many ranks: bench-store, bench-farm, bench-ranks, bench-plan'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'

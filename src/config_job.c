@@ -165,6 +165,8 @@ static void read_top(struct mv_config *c, struct mv_node *root, struct mv_job *j
   if (ready) {
     struct mv_shape shape = job->task->shape(job->task_settings);
     assert(shape.meta > 0);
+    job->kernel = c->kernel = mv_kernel_for(c->kernel, &shape);
+    job->task = mv_task_find(c->kernel, job->task->name);
     job->problem =
         (struct mv_problem){job->task, job->task_settings, shape, job->lifetime_length, (enum mv_sampler)job->sampler};
   }

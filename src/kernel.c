@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metavar/blas.h"
 #include "metavar/kernel.h"
 
 #define MV_REGISTER_KERNEL(variant) extern const struct mv_kernel mv_kernel_##variant;
@@ -85,6 +86,17 @@ const struct mv_kernel *mv_kernel_best(void)
     if (strcmp(list[i]->name, "shadow") && (!best || list[i]->lanes > best->lanes))
       best = list[i];
   return best;
+}
+
+const struct mv_kernel *mv_kernel_for(const struct mv_kernel *kernel, const struct mv_shape *shape)
+{
+  return shape->lanes == 1 && kernel->lanes > 1 ? mv_kernel_find("scalar") : kernel;
+}
+
+void mv_kernel_label(const struct mv_kernel *kernel, const struct mv_shape *shape, char out[MV_KERNEL_LABEL])
+{
+  const bool blas = shape->lanes == 1;
+  snprintf(out, MV_KERNEL_LABEL, "%s%s%s", kernel->name, blas ? "+" : "", blas ? mv_blas_core() : "");
 }
 
 const struct mv_task *mv_task_find(const struct mv_kernel *kernel, const char *name)

@@ -21,7 +21,7 @@
 #define MASTER_PATIENCE  30 /* times as long: rank 0 may be waiting for a disk */
 
 struct mv_seat { /* of a rank */
-  char host[64], kernel[16];
+  char host[64], kernel[MV_KERNEL_LABEL];
 };
 
 /* ---- for the verbs --------------------------------------------------------------------------------------- */
@@ -161,6 +161,21 @@ static void share_job(struct mv_launch *l)
   free(text);
 }
 
+/* Networks have the same bits only from the same kernels of OpenBLAS. */
+static void refuse_mixture(struct mv_launch *l, const struct mv_seat *all, int size)
+{
+  int other = 1;
+  while (other < size - 1 && !strcmp(all[other].kernel, all[0].kernel)) {
+    other++;
+  }
+  fprintf(
+      stderr,
+      "metavar: %s computes with %s, %s with %s, which give different bits; set OPENBLAS_CORETYPE to one name on all "
+      "hosts\n",
+      all[0].host, all[0].kernel, all[other].host, all[other].kernel);
+  mv_comm_abort(l->comm, MV_EXIT_RUNNING);
+}
+
 /* Comma-separated hosts in rank order, with the kernel where ranks use different ones. NULL on the other ranks. */
 static char *gather_hosts(struct mv_launch *l)
 {
@@ -168,7 +183,7 @@ static char *gather_hosts(struct mv_launch *l)
   int size = mv_comm_size(l->comm);
   bool first = mv_comm_rank(l->comm) == 0, mixed = false;
   snprintf(mine.host, sizeof mine.host, "%s", mv_comm_host(l->comm));
-  snprintf(mine.kernel, sizeof mine.kernel, "%s", l->job->kernel->name);
+  mv_kernel_label(l->job->kernel, &l->job->problem.shape, mine.kernel);
   if (first) {
     l->seat = all = mv_memory_take((size_t)size, sizeof *all);
   }
@@ -178,6 +193,9 @@ static char *gather_hosts(struct mv_launch *l)
   }
   for (int i = 1; i < size; i++) {
     mixed |= strcmp(all[i].kernel, all[0].kernel) != 0;
+  }
+  if (mixed && l->job->problem.shape.lanes == 1) {
+    refuse_mixture(l, all, size);
   }
   char *hosts = mv_memory_take((size_t)size, sizeof mine + 4), *end = hosts;
   for (int i = 0; i < size; i++) {

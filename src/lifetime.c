@@ -91,8 +91,9 @@ static struct mv_noise draw_step(struct mv_lifetime *s, const struct mv_draws *d
 size_t mv_lifetime_bytes(const struct mv_problem *p)
 {
   const struct mv_shape *s = &p->shape;
-  const int counts[] = {most(p, 0), most(p, 1), most(p, 2), most(p, 0) + most(p, 1) + most(p, 2)};
-  size_t bytes = mv_arena_cost(sizeof(num) * (size_t)s->instance) + mv_arena_cost(sizeof(num) * (size_t)s->prepared);
+  const int counts[] = {
+      s->instance, s->prepared, s->scratch, most(p, 0), most(p, 1), most(p, 2), most(p, 0) + most(p, 1) + most(p, 2)};
+  size_t bytes = 0;
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
     bytes += mv_arena_cost(sizeof(num) * (size_t)counts[i]);
   return bytes;
@@ -104,9 +105,10 @@ void mv_lifetime_open(struct mv_lifetime *l, const struct mv_walk *w, num *theta
   noise_open(l, w);
   num *instance = mv_arena_take(w->arena, sizeof(num) * (size_t)p->shape.instance);
   num *prepared = mv_arena_take(w->arena, sizeof(num) * (size_t)p->shape.prepared);
+  num *scratch = mv_arena_take(w->arena, sizeof(num) * (size_t)p->shape.scratch);
   struct mv_noise noise = draw_start(l, &p->shape.at_instance, MV_FOR_TASK);
   p->task->instance(p->settings, &noise, instance);
-  l->life = (struct mv_life){p->settings, p->steps, w->eta, instance, prepared};
+  l->life = (struct mv_life){p->settings, p->steps, w->eta, instance, prepared, scratch};
   if (p->task->prepare)
     p->task->prepare(&l->life, prepared);
   noise = draw_start(l, &p->shape.at_init, MV_FOR_INIT);

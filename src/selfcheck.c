@@ -19,7 +19,7 @@
 #define JVP_REPLICATES    25
 #define DIGEST_STEPS      12
 #define DIGEST_REPLICATES 64
-#define REPORTS           4 /* numbers in struct mv_report */
+#define REPORTS           5 /* numbers in struct mv_report */
 
 static const struct {
   const char *task, *estimator, *recipe, *digest;
@@ -65,15 +65,37 @@ bool mv_selfcheck_philox(void)
   return true;
 }
 
-struct mv_problem mv_selfcheck_problem(const struct mv_kernel *kernel, const char *task, int64_t steps, void **settings)
+void mv_selfcheck_small(const struct mv_task *task, void *settings)
+{
+  const struct mv_field *hidden = mv_field_find(task->fields, "hidden");
+  const struct mv_field *environments = mv_field_find(task->fields, "environments");
+  if (hidden && hidden->kind == MV_INT_LIST)
+    *(struct mv_ints *)((char *)settings + hidden->offset) = (struct mv_ints){2, {6, 5}};
+  if (environments && environments->kind == MV_INT)
+    *(int64_t *)((char *)settings + environments->offset) = 2;
+}
+
+struct mv_problem mv_selfcheck_problem(const struct mv_kernel *kernel, const char *task, const void *given,
+                                       int64_t steps, void **settings)
 {
   struct mv_problem p = {.task = mv_task_find(kernel, task), .steps = steps, .sampler = MV_INVERSE_CDF};
   assert(p.task);
   *settings = calloc(1, p.task->settings_size ? p.task->settings_size : 1);
   mv_field_defaults(p.task->fields, *settings);
+  mv_selfcheck_small(p.task, *settings);
+  if (given)
+    memcpy(*settings, given, p.task->settings_size);
   p.settings = *settings;
   p.shape = p.task->shape(p.settings);
   return p;
+}
+
+bool mv_selfcheck_serves(const struct mv_kernel *kernel, const char *task)
+{
+  void *settings;
+  struct mv_problem p = mv_selfcheck_problem(kernel, task, NULL, 1, &settings);
+  free(settings);
+  return mv_kernel_for(kernel, &p.shape) == kernel;
 }
 
 /* --- derivatives ------------------------------------------------------------------------------------------- */
@@ -115,14 +137,14 @@ static double worst_of(const struct tangents *t, int column, const double comple
   return worst;
 }
 
-double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, enum mv_hessian hessian,
-                        enum mv_sampler sampler)
+double mv_selfcheck_jvp(const struct mv_kernel *kernel, const char *task, const void *settings_of_task,
+                        enum mv_hessian hessian, enum mv_sampler sampler)
 {
   const struct mv_kernel *shadow = mv_kernel_find("shadow");
   const double h = 1e-30;
   void *settings[2];
-  struct mv_problem real = mv_selfcheck_problem(kernel, task, JVP_STEPS, &settings[0]);
-  struct mv_problem imaginary = mv_selfcheck_problem(shadow, task, JVP_STEPS, &settings[1]);
+  struct mv_problem real = mv_selfcheck_problem(kernel, task, settings_of_task, JVP_STEPS, &settings[0]);
+  struct mv_problem imaginary = mv_selfcheck_problem(shadow, task, settings_of_task, JVP_STEPS, &settings[1]);
   real.sampler = imaginary.sampler = sampler;
   const int meta = real.shape.meta, lanes = kernel->lanes;
   double eta[meta];
@@ -247,7 +269,7 @@ void mv_selfcheck_digest(const struct mv_kernel *kernel, const char *task, const
                          char hex[33])
 {
   void *task_settings;
-  struct mv_problem p = mv_selfcheck_problem(kernel, task, DIGEST_STEPS, &task_settings);
+  struct mv_problem p = mv_selfcheck_problem(kernel, task, NULL, DIGEST_STEPS, &task_settings);
   const struct mv_estimator *estimator = mv_estimator_find(kernel, name);
   assert(estimator);
   void *settings = calloc(1, estimator->settings_size ? estimator->settings_size : 1);

@@ -194,7 +194,7 @@ struct mv_selfcheck_transpose mv_selfcheck_dot(const struct mv_kernel *kernel, c
                                                enum mv_hessian hessian, enum mv_sampler sampler)
 {
   void *settings;
-  struct mv_problem problem = mv_selfcheck_problem(kernel, task, STEPS, &settings);
+  struct mv_problem problem = mv_selfcheck_problem(kernel, task, NULL, STEPS, &settings);
   struct probe p;
   problem.sampler = sampler;
   probe_make(&p, &problem, kernel->lanes, hessian);
@@ -254,8 +254,8 @@ struct mv_selfcheck_transpose mv_selfcheck_back(const struct mv_kernel *kernel, 
   const struct mv_kernel *shadow = mv_kernel_find("shadow");
   const double h = 1e-30;
   void *settings[2];
-  struct mv_problem real = mv_selfcheck_problem(kernel, task, STEPS, &settings[0]);
-  struct mv_problem imaginary = mv_selfcheck_problem(shadow, task, STEPS, &settings[1]);
+  struct mv_problem real = mv_selfcheck_problem(kernel, task, NULL, STEPS, &settings[0]);
+  struct mv_problem imaginary = mv_selfcheck_problem(shadow, task, NULL, STEPS, &settings[1]);
   real.sampler = imaginary.sampler = sampler;
   const int meta = real.shape.meta, lanes = kernel->lanes;
   double eta[meta];

@@ -150,8 +150,10 @@ bool mv_store_stop_asked(struct mv_store *store)
 
 int mv_store_attempt(struct mv_store *store, const struct mv_attempt *attempt)
 {
-  char name[64];
-  char *text = mv_attempt_text(attempt, store->attempt, store->plan->job->kernel->name);
+  const struct mv_job *job = store->plan->job;
+  char name[64], kernel[MV_KERNEL_LABEL];
+  mv_kernel_label(job->kernel, &job->problem.shape, kernel);
+  char *text = mv_attempt_text(attempt, store->attempt, kernel);
   snprintf(name, sizeof name, "attempts/%03d.json", store->attempt);
   bool fine = text && mv_file_write(store->run, name, text, strlen(text));
   if (!fine && !store->failed)

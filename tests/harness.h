@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "metavar/kernel.h"
+#include "metavar/selfcheck.h"
 
 /* A task and an estimator with default settings, ready to sample in one kernel. */
 struct rig {
@@ -30,13 +30,7 @@ struct rig {
 static inline struct mv_problem problem_make(const struct mv_kernel *kernel, const char *task, int64_t steps,
                                              void **settings)
 {
-  struct mv_problem p = {.task = mv_task_find(kernel, task), .steps = steps, .sampler = MV_INVERSE_CDF};
-  assert_non_null(p.task);
-  *settings = calloc(1, p.task->settings_size);
-  mv_field_defaults(p.task->fields, *settings);
-  p.settings = *settings;
-  p.shape = p.task->shape(p.settings);
-  return p;
+  return mv_selfcheck_problem(kernel, task, NULL, steps, settings);
 }
 
 /* Call rig_ready() after changing settings. */
@@ -140,6 +134,12 @@ static inline void rig_sample(struct rig *r, struct mv_key key, const double *et
 static inline double rig_value(const struct rig *r, int64_t i, int lane)
 {
   return r->values[i * r->kernel->lanes + lane];
+}
+
+/* The widest kernel that serves a task. */
+static inline const struct mv_kernel *kernel_of(const char *task)
+{
+  return mv_selfcheck_serves(mv_kernel_best(), task) ? mv_kernel_best() : mv_kernel_find("scalar");
 }
 
 /* Kernels that make samples: all but the shadow. */

@@ -184,6 +184,16 @@ int mv_kernel_list(const struct mv_kernel *out[8])
 }
 const struct mv_kernel *mv_kernel_best(void) { return &fake_kernel; }
 const struct mv_kernel *mv_kernel_find(const char *name) { return strcmp(name, "fake") == 0 ? &fake_kernel : NULL; }
+const struct mv_kernel *mv_kernel_for(const struct mv_kernel *kernel, const struct mv_shape *shape)
+{
+  (void)shape;
+  return kernel;
+}
+void mv_kernel_label(const struct mv_kernel *kernel, const struct mv_shape *shape, char out[MV_KERNEL_LABEL])
+{
+  (void)shape;
+  snprintf(out, MV_KERNEL_LABEL, "%s", kernel->name);
+}
 const struct mv_task *mv_task_find(const struct mv_kernel *kernel, const char *name)
 {
   return strcmp(name, kernel->tasks[0]->name) == 0 ? kernel->tasks[0] : NULL;

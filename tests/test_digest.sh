@@ -48,3 +48,17 @@ check "gumbel: scalar kernel, same digest" same gumbel1 env METAVAR_ISA=scalar "
 check "gumbel: clang build, same digest" same gumbelc "$top/build-clang/metavar"
 check "verbatim and resolved job are kept" test -s "$scratch/np2/job.yaml" -a -s "$scratch/np2/resolved.yaml"
 check "xarray opens every group with named dimensions" /usr/bin/python3 "$top/tests/check_xarray.py" "$scratch/np2/results.h5"
+
+# networks: one rank, three ranks, whatever kernel is asked for, clang
+job=$top/tests/digest_maze.yaml
+expected=$(digest_of maze "$metavar")
+check "maze: one rank finishes with a digest" [ ${#expected} -eq 32 ]
+check "maze: 3 ranks, same digest" same maze3 mpirun -np 3 "$metavar"
+check "maze: the vector kernel is not taken, same digest" same maze_isa env METAVAR_ISA=x86_64 "$metavar"
+check "maze: clang build, same digest" same mazec "$top/build-clang/metavar"
+check "maze: the kernels of OpenBLAS are recorded" grep -q '"kernel": "scalar+' "$scratch/maze/attempts/001.json"
+other_core() { # ranks with other kernels of OpenBLAS are refused
+  mpirun -np 1 -x OPENBLAS_CORETYPE=Prescott "$metavar" run "$job" -o "$scratch/mixed" --quiet : \
+    -np 1 "$metavar" run "$job" -o "$scratch/mixed" --quiet 2>&1 | grep -q 'set OPENBLAS_CORETYPE'
+}
+check "maze: mixed kernels of OpenBLAS are refused" other_core

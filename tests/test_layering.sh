@@ -15,7 +15,7 @@ only() {
   bad=$(grep -HE '#include' $files | grep -vE "$allowed")
   [ -z "$bad" ] || { echo "$bad"; return 1; }
 }
-check "tasks include only task, math, choose, softmax" only "src/tasks/*.c" 'metavar/(task|math|choose|softmax|num|field)\.h"'
+check "tasks include only task, math, choose and their own rooms" only "src/tasks/*.c" 'metavar/(task|math|choose|softmax|actor_critic|nn|maze|num|field)\.h"'
 check "estimators include only window, estimator and what they build on" only "src/estimators/*.c" 'metavar/(mode|correction|window|estimator|shaping|unroll|stream|arena|num|field|math)\.h"'
 check "the farm knows no units" only "src/farm.c src/helper.c" '<[a-z/]+\.h>|metavar/(farm|comm|clock|memory)\.h"|"helper\.h"'
 nothing() { ! grep -nE "$@"; }

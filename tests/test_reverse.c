@@ -1,9 +1,9 @@
 /* test_reverse.c - the walk back gives what the walk forwards gives.
  *
  * backprop and reference in both modes, replicate by replicate: every window, discount and Hessian mode agrees to 1e-10
- * of the sum of absolute terms, which is made here of the tangents of a walk forwards. Each lane has its own windows.
+ * of the sum of absolute terms (terms.h). Each lane has its own windows.
  */
-#include "harness.h"
+#include "terms.h"
 
 #define TOLERANCE 1e-10
 
@@ -62,7 +62,7 @@ static void steepen(struct rig *r, struct mv_task *task)
 static void rigs_make(struct rig r[2], const char *task, const char *estimator, int64_t steps, const char *window)
 {
   for (int back = 0; back < 2; back++) {
-    rig_make(&r[back], mv_kernel_best(), task, estimator, steps);
+    rig_make(&r[back], kernel_of(task), task, estimator, steps);
     *(struct mv_ints *)rig_setting(&r[back], "truncation") = (struct mv_ints){3, {2, steps / 3, steps}};
     *(int64_t *)rig_setting(&r[back], "lifetimes") = 2;
     *(int *)rig_setting(&r[back], "window") = rig_word(&r[back], "window", window);
@@ -70,62 +70,7 @@ static void rigs_make(struct rig r[2], const char *task, const char *estimator, 
   }
 }
 
-/* --- sums of absolute terms -------------------------------------------------------------------------------------- */
-
-/* |R_n|, |D_n| and |dl_n| of one lifetime, along each eta; or |V_n|, |dV_n| in place of the first two. */
-struct terms {
-  int lanes, meta, expected;
-  double objective[100], direct[100][2], logp[100][2];
-};
-
-static void watch_terms(void *self, int64_t n, const struct mv_report *report, struct mv_block *blocks)
-{
-  enum { OBJECTIVE, LOGP, SURROGATE, EXPECTED, FIELDS = sizeof(struct mv_report) / sizeof(num) };
-  struct terms *t = self;
-  const double *r = (const double *)report, *dot = (const double *)blocks[0].dot; /* of lane 0 */
-  t->objective[n] = fabs(r[(t->expected ? EXPECTED : OBJECTIVE) * t->lanes]);
-  for (int j = 0; j < t->meta; j++) {
-    t->direct[n][j] = fabs(dot[(FIELDS * j + (t->expected ? EXPECTED : SURROGATE)) * t->lanes]);
-    t->logp[n][j] = fabs(dot[(FIELDS * j + LOGP) * t->lanes]);
-  }
-}
-
-static struct terms terms_make(struct rig *r, struct mv_key key, const double *eta, int64_t first, int64_t life,
-                               int64_t start, int64_t length, enum mv_hessian hessian, int lane, bool expected)
-{
-  struct terms t = {.lanes = r->kernel->lanes, .meta = r->problem.shape.meta, .expected = expected};
-  struct mv_block block = {.hessian = hessian, .length = length};
-  double *lane_eta = aligned_alloc(MV_ALIGN, sizeof(double) * 2 * MV_LANES_MAX);
-  for (int i = 0; i < t.meta * t.lanes; i++)
-    lane_eta[i] = eta[i / t.lanes];
-  struct mv_walk walk = {.problem = &r->problem,
-                         .eta = lane_eta,
-                         .steps = r->problem.steps,
-                         .blocks = &block,
-                         .block_count = 1,
-                         .arena = &r->arena};
-  walk.coords.key = key;
-  for (int l = 0; l < MV_LANES_MAX; l++) { /* one replicate in all lanes */
-    walk.coords.task[l] = first + lane;
-    walk.coords.lifetime[l] = life;
-    block.start[l] = start;
-  }
-  r->arena.used = 0;
-  r->kernel->walk_run(&walk, watch_terms, &t);
-  free(lane_eta);
-  return t;
-}
-
-/* Of (1/T) sum (D_n + R_n sum_{m<n} gamma^(n-m) dl_m). */
-static double absolute(const struct terms *t, int j, int64_t start, int64_t length, double gamma)
-{
-  double sum = 0, cum = 0;
-  for (int64_t n = start; n < start + length; n++) {
-    sum += t->direct[n][j] + t->objective[n] * cum;
-    cum = gamma * (cum + t->logp[n][j]);
-  }
-  return sum / (double)length;
-}
+/* --- comparison ---------------------------------------------------------------------------------------------------- */
 
 static void close_to(const char *what, double got, double expected, double terms)
 {
@@ -144,19 +89,15 @@ static void check_backprop_lane(struct rig r[2], struct mv_key key, const double
   const int modes = ((struct mv_choices *)rig_setting(&r[0], "hessian"))->count;
   for (int64_t i = rig_offset(&r[0], "objective"); i < rig_total(&r[0]); i++)
     assert_true(rig_value(&r[0], i, lane) == rig_value(&r[1], i, lane));
-  struct rig scratch;
-  rig_make(&scratch, r[0].kernel, r[0].problem.task->name, "backprop", r[0].problem.steps);
-  rig_ready(&scratch);
-  scratch.problem = r[0].problem;
   for (int t = 0; t < 3; t++)
     for (int h = 0; h < modes; h++) {
-      double scale[2][5] = {{0}}; /* [eta][discount, none] */
+      double scale[TERMS_META][5] = {{0}}; /* [eta][discount, none] */
       for (int64_t life = 0; life < 2; life++) {
         int64_t start = (int64_t)rig_value(&r[0], starts + life * 3 + t, lane);
-        struct terms terms = terms_make(&scratch, key, eta, first, life, start, lengths->value[t], h, lane, false);
+        const struct terms *terms = terms_of(&r[0], key, eta, first + lane, life, start, lengths->value[t], h, false);
         for (int j = 0; j < meta; j++)
           for (int g = 0; g <= discount_count; g++)
-            scale[j][g] += absolute(&terms, j, start, lengths->value[t], g < discount_count ? discounts.value[g] : 0);
+            scale[j][g] += terms_sum(terms, j, start, lengths->value[t], g < discount_count ? discounts.value[g] : 0);
       }
       for (int j = 0; j < meta; j++) {
         int64_t i = direct + (t * modes + h) * meta + j;
@@ -172,7 +113,23 @@ static void check_backprop_lane(struct rig r[2], struct mv_key key, const double
                      (double)r[0].problem.steps / (double)lengths->value[k] * scale[j][discount_count - 1]);
       }
     }
-  rig_free(&scratch);
+}
+
+/* Rigs that want only the discounts; replicates 0, 1, .. */
+static void check_backprop_rigs(struct rig r[2], const double *eta, int64_t replicates)
+{
+  struct mv_key key = mv_key_make(31, eta, r[0].problem.shape.meta);
+  for (int back = 0; back < 2; back++) {
+    *(struct mv_reals *)rig_setting(&r[back], "meta_discount") = discounts;
+    rig_ready(&r[back]);
+  }
+  for (int64_t first = 0; first < replicates; first += r[0].kernel->lanes) {
+    for (int back = 0; back < 2; back++)
+      rig_sample(&r[back], key, eta, first, NULL);
+    for (int l = 0; l < r[0].kernel->lanes; l++)
+      check_backprop_lane(r, key, eta, first, l);
+  }
+  rig_free(&r[0]), rig_free(&r[1]);
 }
 
 static void check_backprop(const char *task, int64_t steps, const char *window, const double *eta, bool steepened)
@@ -180,22 +137,13 @@ static void check_backprop(const char *task, int64_t steps, const char *window, 
   struct rig r[2];
   struct mv_task wrapped;
   rigs_make(r, task, "backprop", steps, window);
-  struct mv_key key = mv_key_make(31, eta, r[0].problem.shape.meta);
   for (int back = 0; back < 2; back++) {
-    *(struct mv_reals *)rig_setting(&r[back], "meta_discount") = discounts;
     if (r[back].problem.shape.hessians & 1u << MV_DICE)
       rig_choose(&r[back], "hessian", mv_hessian_names);
     if (steepened)
       steepen(&r[back], &wrapped);
-    rig_ready(&r[back]);
   }
-  for (int64_t first = 0; first < 2 * MV_LANES_MAX; first += r[0].kernel->lanes) {
-    for (int back = 0; back < 2; back++)
-      rig_sample(&r[back], key, eta, first, NULL);
-    for (int l = 0; l < r[0].kernel->lanes; l++)
-      check_backprop_lane(r, key, eta, first, l);
-  }
-  rig_free(&r[0]), rig_free(&r[1]);
+  check_backprop_rigs(r, eta, 2 * MV_LANES_MAX);
 }
 
 static void backprop_agrees(void **state)
@@ -245,38 +193,42 @@ static void theta_0_counts(void **state)
 
 /* --- reference --------------------------------------------------------------------------------------------------- */
 
-static void check_reference(const char *task, int64_t steps, const char *window, bool expected, double smoothing)
+static void check_reference_rigs(struct rig r[2], const double *eta, int64_t replicates, bool expected,
+                                 double smoothing)
 {
-  static const double eta[2] = {1.2, 0.7};
-  struct rig r[2];
-  rigs_make(r, task, "reference", steps, window);
-  struct mv_key key = mv_key_make(32, eta, 2);
+  const int meta = r[0].problem.shape.meta;
+  const int64_t steps = r[0].problem.steps;
+  struct mv_key key = mv_key_make(32, eta, meta);
   for (int back = 0; back < 2; back++) {
     r[back].problem.shape.expected = expected;
     *(double *)rig_setting(&r[back], "smoothing") = smoothing;
     rig_ready(&r[back]);
   }
   const struct mv_ints *lengths = rig_setting(&r[0], "truncation");
-  for (int64_t first = 0; first < MV_LANES_MAX; first += r[0].kernel->lanes) {
+  for (int64_t first = 0; first < replicates; first += r[0].kernel->lanes) {
     for (int back = 0; back < 2; back++)
       rig_sample(&r[back], key, eta, first, NULL);
-    double forward[8][MV_LANES_MAX];
-    for (int i = 0; i < 8; i++)
-      for (int l = 0; l < r[0].kernel->lanes; l++)
-        forward[i][l] = rig_value(&r[0], i, l);
     for (int l = 0; l < r[0].kernel->lanes; l++) {
-      double scale[2] = {0};
+      double scale[TERMS_META] = {0};
       for (int64_t life = 0; life < 2; life++) {
-        struct terms terms = terms_make(&r[0], key, eta, first, life, 0, steps, MV_PATHWISE, l, expected);
-        for (int j = 0; j < 2; j++)
-          scale[j] += absolute(&terms, j, 0, steps, 1);
+        const struct terms *terms = terms_of(&r[0], key, eta, first + l, life, 0, steps, MV_PATHWISE, expected);
+        for (int j = 0; j < meta; j++)
+          scale[j] += terms_sum(terms, j, 0, steps, 1);
       }
-      for (int i = 0; i < 8; i++) /* gradient, weighted */
-        close_to(i < 2 ? "gradient" : "weighted", rig_value(&r[1], i, l), forward[i][l],
-                 scale[i % 2] * (i < 2 ? 1 : (double)steps / (double)lengths->value[i / 2 - 1]));
+      for (int i = 0; i < 4 * meta; i++) /* gradient, weighted */
+        close_to(i < meta ? "gradient" : "weighted", rig_value(&r[1], i, l), rig_value(&r[0], i, l),
+                 scale[i % meta] * (i < meta ? 1 : (double)steps / (double)lengths->value[i / meta - 1]));
     }
   }
   rig_free(&r[0]), rig_free(&r[1]);
+}
+
+static void check_reference(const char *task, int64_t steps, const char *window, bool expected, double smoothing)
+{
+  static const double eta[2] = {1.2, 0.7};
+  struct rig r[2];
+  rigs_make(r, task, "reference", steps, window);
+  check_reference_rigs(r, eta, MV_LANES_MAX, expected, smoothing);
 }
 
 static void reference_agrees(void **state)
@@ -286,6 +238,60 @@ static void reference_agrees(void **state)
     const char *window = k & 1 ? "first" : "random";
     check_reference("bandit", 40, window, k & 2, k & 4 ? 0.1 : 0);
     check_reference("tree_bandit", 9, window, k & 2, k & 4 ? 0.1 : 0);
+  }
+}
+
+/* --- networks ---------------------------------------------------------------------------------------------------- */
+
+/* The maze with one hidden layer of 8 units, by its names of settings. eta[M] out. */
+static void maze_make(struct rig r[2], const char *estimator, const char *window, int outer_loss, bool context,
+                      double *eta)
+{
+  rigs_make(r, "maze", estimator, 9, window);
+  for (int back = 0; back < 2; back++) {
+    *(struct mv_ints *)rig_task_setting(&r[back], "hidden") = (struct mv_ints){1, {8}};
+    *(int64_t *)rig_task_setting(&r[back], "horizon") = 4;
+    *(int *)rig_task_setting(&r[back], "outer_loss") = outer_loss;
+    *(int *)rig_task_setting(&r[back], "entropy") = context;
+    r[back].problem.shape = r[back].problem.task->shape(r[back].task_settings);
+  }
+  assert_int_equal(r[0].problem.shape.meta, context ? TERMS_META : 1);
+  for (int j = 0; j < r[0].problem.shape.meta; j++)
+    eta[j] = 0.3 * sin(5 * j + 1);
+}
+
+static void networks_agree(void **state)
+{
+  (void)state;
+  double eta[TERMS_META];
+  struct rig r[2];
+  for (int outer_loss = 0; outer_loss < 3; outer_loss++)
+    for (int context = 0; context < 2; context++) {
+      const char *window = outer_loss == 1 ? "first" : "random";
+      maze_make(r, "backprop", window, outer_loss, context, eta);
+      check_backprop_rigs(r, eta, context ? 2 : 20);
+      maze_make(r, "reference", window, outer_loss, context, eta);
+      check_reference_rigs(r, eta, context ? 2 : 10, false,
+                           context ? 0 : 0.1); /* relu: terms of eta are none of its neighbours */
+    }
+}
+
+/* Hundreds of meta-parameters: auto is reverse. */
+static void networks_choose(void **state)
+{
+  (void)state;
+  double eta[TERMS_META];
+  static const char *const estimators[] = {"backprop", "reference"};
+  for (int k = 0; k < 4; k++) {
+    struct rig r[2];
+    const bool context = k % 2;
+    maze_make(r, estimators[k / 2], "random", 0, context, eta);
+    for (int i = 0; i < 2; i++) {
+      set_mode(&r[i], "auto", 0);
+      rig_ready(&r[i]);
+      assert_int_equal(*(int *)rig_setting(&r[i], "mode"), rig_word(&r[i], "mode", context ? "reverse" : "forward"));
+      rig_free(&r[i]);
+    }
   }
 }
 
@@ -354,8 +360,9 @@ static void poisoned_neighbours(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(backprop_agrees), cmocka_unit_test(windows_alone),
-                                     cmocka_unit_test(theta_0_counts), cmocka_unit_test(reference_agrees),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(backprop_agrees),    cmocka_unit_test(windows_alone),
+                                     cmocka_unit_test(theta_0_counts),     cmocka_unit_test(reference_agrees),
+                                     cmocka_unit_test(networks_agree),     cmocka_unit_test(networks_choose),
                                      cmocka_unit_test(poisoned_neighbours)};
   return cmocka_run_group_tests_name("reverse mode", tests, NULL, NULL);
 }

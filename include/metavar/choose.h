@@ -10,12 +10,6 @@
 #include "metavar/math.h"
 #include "metavar/task.h"
 
-#if MV_NUM == MV_NUM_COMPLEX
-#define MV_REAL_PART(x) creal(x)
-#else
-#define MV_REAL_PART(x) (x)
-#endif
-
 /* The first alternative with target < cumulative[k]; the last one if there is none (NaN). Of cumulative[arity], the last
  * is not looked at. */
 #if MV_LANES == 8

@@ -1,12 +1,13 @@
 /* correction.h - direct term and sampling correction of many windows, summed along one walk, forwards or back. Kernel
  * files only.
  *
- *   direct = sum_n D_n   correction = sum_n R_n cum_n   cum_{n+1} = gamma (cum_n + dl_n)   over the steps n of a window
+ *   direct = sum_n D_n   correction = sum_n (R_n - b_n) cum_n   cum_{n+1} = gamma (cum_n + dl_n)   over the steps n of a window
  *   weighted = sum_n w_T(n) (D_n + R_n sum_{m<n} dl_m)   over the lifetime, w_T(n) the share of step n in windows of T
+ * b_n is the baseline that the task reports, 0 in most.
  * Forwards, D_n = d surrogate_n and dl_n come in M tangent columns. Back, there is one adjoint column for direct, one for
- * the correction at each gamma, one for weighted at each T: D_n gives surrogate_n a weight, and all R_n cum_n together
+ * the correction at each gamma, one for weighted at each T: D_n gives surrogate_n a weight, and all (R_n - b_n) cum_n together
  * give ell_m the weight
- *   sum_{n>m} gamma^(n-m) R_n
+ *   sum_{n>m} gamma^(n-m) (R_n - b_n)
  * which has been summed up when the walk back comes to m.
  */
 #ifndef METAVAR_CORRECTION_H
@@ -47,6 +48,9 @@ static inline int mv_correction_full(const struct mv_correction *c)
 
 /* --- forwards ----------------------------------------------------------------------------------------------- */
 
+/* What the correction credits to earlier choices. */
+static inline num mv_correction_credit(const struct mv_report *r) { return r->objective - r->baseline; }
+
 /* The pointers are read once: a num may alias anything. */
 static inline void mv_correction_observe_block(const struct mv_correction *c, int b, const struct mv_report *r,
                                                const struct mv_block *block)
@@ -55,7 +59,7 @@ static inline void mv_correction_observe_block(const struct mv_correction *c, in
   const double *gamma = c->discount->value;
   const struct mv_report *dot = block->dot;
   const numb inside = num_less(num_set(0.5), *block->inside);
-  const num objective = r->objective;
+  const num credit = mv_correction_credit(r);
   num *direct = c->direct + b * meta, *correction = c->correction + b * discounts * meta;
   num *cum = c->cum + b * discounts * meta;
   for (int j = 0; j < meta; j++) {
@@ -63,7 +67,7 @@ static inline void mv_correction_observe_block(const struct mv_correction *c, in
     direct[j] += dot[j].surrogate;
     for (int g = 0; g < discounts; g++) {
       const num before = cum[g * meta + j];
-      correction[g * meta + j] += mv_keep(inside, objective * before);
+      correction[g * meta + j] += mv_keep(inside, credit * before);
       cum[g * meta + j] = gamma[g] * (before + logp);
     }
   }
@@ -105,11 +109,12 @@ static inline void mv_correction_weigh_block(const struct mv_correction *c, int 
 {
   const int discounts = c->discount->count;
   const numb inside = num_less(num_set(0.5), *block->inside);
+  const num credit = mv_correction_credit(r);
   num *later = c->cum + b * discounts;
   block->weight[0].surrogate = num_set(1.0);
   for (int g = 0; g < discounts; g++) {
     block->weight[1 + g].logp = later[g];
-    later[g] = mv_keep(inside, c->discount->value[g] * (later[g] + r->objective));
+    later[g] = mv_keep(inside, c->discount->value[g] * (later[g] + credit));
   }
 }
 

@@ -26,6 +26,13 @@ int mv_kernel_list(const struct mv_kernel *out[8]);
 /* The fastest one; METAVAR_ISA=scalar|x86_64|x86_64_v3|x86_64_v4 in the environment overrides. */
 const struct mv_kernel *mv_kernel_best(void);
 
+/* What serves a task of this shape: the given kernel, or the scalar one where lifetimes go one at a time. */
+const struct mv_kernel *mv_kernel_for(const struct mv_kernel *, const struct mv_shape *);
+
+/* Its name for the records: with the kernels of OpenBLAS where tasks of this shape need it, "scalar+Haswell". */
+#define MV_KERNEL_LABEL 40
+void mv_kernel_label(const struct mv_kernel *, const struct mv_shape *, char out[MV_KERNEL_LABEL]);
+
 /* By name, NULL if this machine cannot run it. */
 const struct mv_kernel *mv_kernel_find(const char *name);
 

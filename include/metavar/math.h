@@ -211,8 +211,11 @@ static inline numb num_less(num a, num b) { return real_less(creal(a), creal(b))
 static inline num num_select(numb t, num a, num b) { return t ? a : b; }
 static inline num num_stop(num x) { return creal(x); } /* derivatives stop here */
 static inline num num_set(double x) { return x; }
+#define MV_REAL_PART(x) creal(x)
 
 #else
+
+#define MV_REAL_PART(x) (x)
 
 static inline num num_exp(num x) { return real_exp(x); }
 static inline num num_exp_negative(num x) { return real_exp_negative(x); }

@@ -22,12 +22,14 @@ struct mv_mode_settings {
   "inner-step equivalents. The same values up to rounding"
 #define MV_CHECKPOINTS_DOC                                                                                             \
   "reverse: steps kept at most; others are evaluated again, with the same bits; 0: as many as memory holds"
-#define MV_MEMORY_DOC "reverse: what the steps kept by a rank may take, counted for 8 lifetimes side by side"
+#define MV_MEMORY_DOC                                                                                                  \
+  "reverse: what the steps kept by a rank may take, counted for 8 lifetimes side by side; for one where the task has " \
+  "one lane"
 
-/* Counted for the widest kernel, so that machines do not differ in what they keep. */
+/* Counted for the widest kernel that serves the task, so that machines do not differ in what they keep. */
 static inline int64_t mv_mode_record_bytes(const struct mv_problem *p)
 {
-  return (int64_t)mv_record_bytes(&p->shape, MV_LANES_MAX);
+  return (int64_t)mv_record_bytes(&p->shape, p->shape.lanes ? p->shape.lanes : MV_LANES_MAX);
 }
 
 /* Records of a walk back over so many steps: all but the one that is worked on, or as many as there may be. */

@@ -7,15 +7,24 @@
 /* An eta point at which nothing is degenerate. eta[M] out. */
 void mv_selfcheck_eta(const struct mv_shape *, double *eta);
 
-/* A task with default settings, which are malloc'ed. */
-struct mv_problem mv_selfcheck_problem(const struct mv_kernel *, const char *task, int64_t steps, void **settings);
+/* A task with a copy of the given settings, malloc'ed; NULL: with its defaults, made small. */
+struct mv_problem mv_selfcheck_problem(const struct mv_kernel *, const char *task, const void *given, int64_t steps,
+                                       void **settings);
 
 /* Philox4x32-10 against the published vectors. */
 bool mv_selfcheck_philox(void);
 
+/* Gives default settings of a task networks and batches small enough for a check, if it has any. */
+void mv_selfcheck_small(const struct mv_task *, void *settings);
+
+/* Whether a kernel serves the task (struct mv_shape, lanes). */
+bool mv_selfcheck_serves(const struct mv_kernel *, const char *task);
+
 /* step_jvp in `kernel` against the complex step of the shadow build over 40 steps of 25 replicates: largest difference
- * of any reported tangent, relative to the largest tangent of its kind in the lifetime. */
-double mv_selfcheck_jvp(const struct mv_kernel *, const char *task, enum mv_hessian, enum mv_sampler);
+ * of any reported tangent, relative to the largest tangent of its kind in the lifetime. settings: the task's; NULL:
+ * defaults, made small. */
+double mv_selfcheck_jvp(const struct mv_kernel *, const char *task, const void *settings, enum mv_hessian,
+                        enum mv_sampler);
 
 /* The transposes: step_vjp and init_vjp in `kernel`, where the task offers them. */
 struct mv_selfcheck_transpose {

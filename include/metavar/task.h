@@ -49,8 +49,11 @@ struct mv_shape {
   int instance;      /* nums in a task instance */
   int prepared;      /* nums that prepare() derives from eta and instance once a lifetime */
   int tape;          /* nums that step() leaves for the derivatives of the same step */
+  int scratch;       /* nums of mv_life.scratch */
+  int lanes;         /* 1: lifetimes one at a time, by the scalar kernel, which has BLAS; 0: as many as the kernel */
   unsigned hessians; /* bit set of (1u << enum mv_hessian) that step_jvp understands */
   bool expected;     /* step reports V_n = E[R_n | theta_n] */
+  bool biased;       /* the derivative of the surrogate has not the mean D_n, or there is a baseline that biases */
   struct mv_draws at_instance, at_init, at_step;
 };
 
@@ -60,6 +63,7 @@ struct mv_report {
   num logp;      /* ell_n: log-likelihood of the choices of this step */
   num surrogate; /* (1/B) sum_bt gamma^t stopgrad(G_bt) log pi(a_bt): its derivative is the direct term D_n */
   num expected;  /* V_n = E[R_n | theta_n], if shape.expected */
+  num baseline;  /* what the sampling correction takes from R_n, derivatives stopped; 0, or it may be biased */
 };
 
 /* Everything that stays fixed during a lifetime. */
@@ -69,6 +73,7 @@ struct mv_life {
   const num *eta;      /* [meta] */
   const num *instance; /* [instance] */
   const num *prepared; /* [prepared] */
+  num *scratch;        /* [scratch]: any call may overwrite it, and leaves nothing in it */
 };
 
 /* A block of tangent columns, all with one hessian mode: column c moves eta_c. */

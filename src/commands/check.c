@@ -33,7 +33,7 @@ static void check_derivative(const struct mv_kernel *kernel, const struct mv_tas
 {
   char what[160], detail[64];
   if (task->step_jvp) {
-    double worst = mv_selfcheck_jvp(kernel, task->name, hessian, MV_INVERSE_CDF);
+    double worst = mv_selfcheck_jvp(kernel, task->name, NULL, hessian, MV_INVERSE_CDF);
     snprintf(what, sizeof what, "derivative of %s, %s, kernel %s, against the complex step", task->name,
              mv_hessian_names[hessian], kernel->name);
     snprintf(detail, sizeof detail, "relative difference %.1e", worst);
@@ -52,7 +52,7 @@ static void check_derivatives(const struct mv_kernel *kernel)
   for (int t = 0; kernel->tasks[t]; t++) {
     const struct mv_task *task = kernel->tasks[t];
     char settings[4096] = {0};
-    if (task->settings_size > sizeof settings)
+    if (task->settings_size > sizeof settings || !mv_selfcheck_serves(kernel, task->name))
       continue;
     mv_field_defaults(task->fields, settings);
     for (int hessian = 0; hessian < MV_HESSIANS; hessian++)
@@ -80,7 +80,8 @@ static void check_bits(const struct mv_kernel *kernel)
   for (int t = 0; kernel->tasks[t]; t++)
     for (int e = 0; kernel->estimators[e]; e++)
       for (int recipe = 0; recipe < MV_RECIPES; recipe++)
-        if (mv_recipe_valid(recipe, kernel->tasks[t], kernel->estimators[e]))
+        if (mv_recipe_valid(recipe, kernel->tasks[t], kernel->estimators[e]) &&
+            mv_selfcheck_serves(kernel, kernel->tasks[t]->name))
           check_pair(kernel, kernel->tasks[t]->name, kernel->estimators[e]->name, recipe);
 }
 

@@ -140,7 +140,7 @@ static struct mv_aim aim(const void *settings, const struct mv_problem *p, int o
   if (output == 1)
     unbiased = length == p->steps && s->hessian.value[index[1]] == MV_PATHWISE &&
                s->meta_discount.value[index[2]] == 1.0 && lambda == 1.0;
-  return mv_window_aim(p, (enum mv_window)s->window, length, 0.0, unbiased);
+  return mv_window_aim(p, (enum mv_window)s->window, length, 0.0, unbiased && !p->shape.biased);
 }
 
 static int64_t lifetimes(const void *settings, const struct mv_problem *p)

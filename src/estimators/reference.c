@@ -93,7 +93,7 @@ static struct mv_aim aim(const void *settings, const struct mv_problem *p, int o
   (void)lambda;
   const struct settings *s = settings;
   int64_t length = output == 0 ? p->steps : s->truncation.value[index[0]];
-  return mv_window_aim(p, (enum mv_window)s->window, length, s->smoothing, true);
+  return mv_window_aim(p, (enum mv_window)s->window, length, s->smoothing, !p->shape.biased);
 }
 
 static int64_t lifetimes(const void *settings, const struct mv_problem *p)

@@ -212,8 +212,9 @@ static void report(FILE *csv, const struct mv_costs *costs, int ranks, const str
   }
   printf("%5d %-8s %9.3g %8lld %12.0f %12.0f %7.3f %8.3f\n", ranks, t->name, t->load[SORTS / 2].seconds,
          (long long)t->bytes, measured, simulated, simulated / measured, m->delayed);
-  csv_line(csv, "%d,%s,%.4g,%lld,%.1f,%.1f,%.4f,%.4g,%.4f,%.4f", ranks, t->name, t->load[SORTS / 2].seconds,
-           (long long)t->bytes, measured, simulated, simulated / measured, 1e6 * m->cpu, m->longer, m->delayed);
+  csv_line(csv, origin_load(), "%d,%s,%.4g,%lld,%.1f,%.1f,%.4f,%.4g,%.4f,%.4f", ranks, t->name,
+           t->load[SORTS / 2].seconds, (long long)t->bytes, measured, simulated, simulated / measured, 1e6 * m->cpu,
+           m->longer, m->delayed);
 }
 
 /* Costs of rank 0 from the trials of units that take no time. */
@@ -236,9 +237,10 @@ int main(int argc, char **argv)
   prctl(PR_SET_TIMERSLACK, 1000);
   if (rank == 0)
     sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){1}); /* if we may */
-  FILE *csv = rank == 0 ? csv_open(argv[1], "ranks,trial,unit_seconds,bytes,units_per_second,simulated,ratio,"
-                                            "service_us,longer,delayed")
-                        : NULL;
+  FILE *csv = rank == 0
+                  ? csv_open(argv[1], "cores,load,ranks,trial,unit_seconds,bytes,units_per_second,simulated,ratio,"
+                                      "service_us,longer,delayed")
+                  : NULL;
   FILE *known = fopen(argv[2], "rb");
   bool learn = !known || fread(&costs, sizeof costs, 1, known) != 1;
   if (known)
@@ -276,7 +278,7 @@ int main(int argc, char **argv)
   }
   if (rank == 0) {
     printf("%5d probe: %.0f ns\n", ranks, 1e9 * probed);
-    csv_line(csv, "%d,probe,,,,,,%.4g,,", ranks, 1e6 * probed);
+    csv_line(csv, origin_load(), "%d,probe,,,,,,%.4g,,", ranks, 1e6 * probed);
     fclose(csv);
   }
   return mv_comm_stop(comm, 0, 60);

@@ -4,20 +4,16 @@
  * counter-based uniforms, the B normals made of half of them, B inverse-CDF choices, the normalisation of the softmax
  * and K multiply-adds of the update. Parts of it run alone give the shares: `update` is
  * what the primal takes beyond exponentials, random numbers and choices; `tangents` what backprop takes beyond the
- * primal (4 truncation lengths, 2 Hessian modes, 6 discounts). Everything is timed in turn, REPEATS times,
+ * primal (4 truncation lengths, 2 Hessian modes, 6 discounts). Everything is timed in turn, TURNS times,
  * in processor time of this thread: medians and quartiles; ratios are medians of the ratios within one turn.
  * Problem: the long study of Vuorio et al. 2022 at eta = (1.5, 1.5).
  */
-#include <stdio.h>
-#include <time.h>
-
-#include "build_info.h"
+#include "bench.h"
 #include "harness.h"
 #include "metavar/choose.h"
 #include "metavar/noise.h"
 
-enum { ARMS = 30, BATCH = 10, STEPS = 80, REPEATS = 15, MOST = 16 };
-#define SLICE 0.01 /* seconds of one timing */
+enum { ARMS = 30, BATCH = 10, STEPS = 80, MOST = 16 };
 
 static const double eta[] = {1.5, 1.5};
 static const struct mv_ints lengths = {4, {2, 21, 41, 80}};
@@ -116,8 +112,8 @@ struct item {
   const char *name;
   void (*run)(void *self);
   struct rig *rig;
-  double steps;            /* inner steps of one lane in one run */
-  double seconds[REPEATS]; /* per inner step of one lane */
+  double steps;          /* inner steps of one lane in one run */
+  double seconds[TURNS]; /* per inner step of one lane */
 };
 
 static struct item items[MOST];
@@ -129,46 +125,11 @@ static struct item *add(const char *name, void (*run)(void *), struct rig *rig, 
   return &items[item_count++];
 }
 
-static double cpu_seconds(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double time_item(const struct item *item)
-{
-  double start = cpu_seconds(), took;
-  int64_t runs = 0;
-  do {
-    item->run(item->rig);
-    runs++;
-    took = cpu_seconds() - start;
-  } while (took < SLICE);
-  return took / ((double)runs * item->steps * MV_LANES);
-}
-
-static int ascending(const void *a, const void *b)
-{
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-/* quartile 1, 2 or 3 of x[i] / y[i]; y NULL: of x */
-static double quartile(const double *x, const double *y, int which)
-{
-  double sorted[REPEATS];
-  for (int i = 0; i < REPEATS; i++)
-    sorted[i] = y ? x[i] / y[i] : x[i];
-  qsort(sorted, REPEATS, sizeof *sorted, ascending);
-  return sorted[which * (REPEATS - 1) / 4];
-}
-
 /* What remains of `whole` without its parts. */
 static void add_rest(const char *name, const struct item *whole, int parts, const struct item *const *part)
 {
   struct item *rest = add(name, NULL, NULL, STEPS);
-  for (int i = 0; i < REPEATS; i++) {
+  for (int i = 0; i < TURNS; i++) {
     rest->seconds[i] = whole->seconds[i];
     for (int p = 0; p < parts; p++)
       rest->seconds[i] -= part[p]->seconds[i];
@@ -201,29 +162,10 @@ static void add_estimators(struct rig *backprop)
   add("reference", run_sample, reference, STEPS);
 }
 
-static const char *cpu_model(void)
-{
-  static char line[256];
-  FILE *f = fopen("/proc/cpuinfo", "r");
-  char *model = NULL;
-  while (f && !model && fgets(line, sizeof line, f))
-    if (!strncmp(line, "model name", 10) && (model = strchr(line, ':')))
-      model[strcspn(model, "\n")] = 0;
-  if (f)
-    fclose(f);
-  return model ? model + 2 : "unknown";
-}
-
 static void report(FILE *csv)
 {
-  char date[32];
-  time_t now = time(NULL);
-  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
   printf("%-10s %9s %17s %10s %10s %7s %8s\n", MV_BENCH_KERNEL, "ns/step", "quartiles", "steps/s", "samples/s",
          "/floor", "/primal");
-  if (csv && ftell(csv) == 0)
-    fprintf(csv, "date,commit,cpu,compiler,kernel,what,ns_per_step,first_quartile,third_quartile,steps_per_second,"
-                 "samples_per_second,per_floor,per_primal\n");
   for (int i = 0; i < item_count; i++) {
     const struct item *m = &items[i];
     double at[4], rate = 1 / quartile(m->seconds, NULL, 2), samples = m->run == run_sample ? rate / m->steps : 0;
@@ -234,8 +176,8 @@ static void report(FILE *csv)
     printf("%-10s %9.2f %8.2f %8.2f %10.3g %10.3g %7.3f %8.3f\n", m->name, at[2], at[1], at[3], rate, samples,
            per_floor, per_primal);
     if (csv)
-      fprintf(csv, "%s,%s,\"%s\",\"%s\",%s,%s,%.2f,%.2f,%.2f,%.4g,%.4g,%.4f,%.4f\n", date, MV_GIT, cpu_model(),
-              MV_COMPILER, MV_BENCH_KERNEL, m->name, at[2], at[1], at[3], rate, samples, per_floor, per_primal);
+      csv_line(csv, origin_compiler(), "%s,%s,%.2f,%.2f,%.2f,%.4g,%.4g,%.4f,%.4f", MV_BENCH_KERNEL, m->name, at[2],
+               at[1], at[3], rate, samples, per_floor, per_primal);
   }
 }
 
@@ -250,14 +192,14 @@ int main(int argc, char **argv)
   const struct item *part[] = {add("exp", run_exp, NULL, STEPS), add("random", run_random, NULL, STEPS),
                                add("choice", run_choice, NULL, STEPS)};
   add_estimators(rig_of("backprop"));
-  for (int repeat = 0; repeat < REPEATS; repeat++)
+  for (int repeat = 0; repeat < TURNS; repeat++)
     for (int i = 0; i < item_count; i++)
-      items[i].seconds[repeat] = time_item(&items[i]);
+      items[i].seconds[repeat] = seconds_of(items[i].run, items[i].rig) / (items[i].steps * MV_LANES);
   add_rest("update", primal, 3, part);
   add_rest("tangents", part[2] + 1, 1, &primal);
-  FILE *csv = argc > 1 ? fopen(argv[1], "a") : NULL;
-  if (csv)
-    fseek(csv, 0, SEEK_END);
+  FILE *csv = csv_open(argc > 1 ? argv[1] : NULL,
+                       "compiler,kernel,what,ns_per_step,first_quartile,third_quartile,steps_per_second,"
+                       "samples_per_second,per_floor,per_primal");
   report(csv);
   return csv && fclose(csv);
 }

@@ -27,8 +27,10 @@ int main(int argc, char **argv)
 {
   FILE *csv =
       argc == 2
-          ? csv_open(argv[1], "ranks,units,unit_seconds,seconds,efficiency,tail,waiting,busy,committing,commits,groups,"
-                              "finish")
+          ? csv_open(
+                argv[1],
+                "cores,load,ranks,units,unit_seconds,seconds,efficiency,tail,waiting,busy,committing,commits,groups,"
+                "finish")
           : NULL;
   double at_4096 = 0;
   if (!csv)
@@ -43,9 +45,9 @@ int main(int argc, char **argv)
       struct mv_forecast f = simulate(ranks, (int64_t)((set ? 100 : 1) * LENGTHS * POINTS * 100 / longer), longer);
       printf("%7d %9lld %7.2f %10.1f %10.4f %7.4f %8.4f %7.3f %10.3f %8lld %9.0f s\n", ranks, (long long)f.units,
              longer, f.seconds, f.efficiency, f.tail, f.waiting, f.busy, f.committing, (long long)f.commits, f.finish);
-      csv_line(csv, "%d,%lld,%.3f,%.2f,%.4f,%.4f,%.4f,%.4f,%.4f,%lld,%lld,%.1f", ranks, (long long)f.units, longer,
-               f.seconds, f.efficiency, f.tail, f.waiting, f.busy, f.committing, (long long)f.commits,
-               (long long)f.groups, f.finish);
+      csv_line(csv, origin_load(), "%d,%lld,%.3f,%.2f,%.4f,%.4f,%.4f,%.4f,%.4f,%lld,%lld,%.1f", ranks,
+               (long long)f.units, longer, f.seconds, f.efficiency, f.tail, f.waiting, f.busy, f.committing,
+               (long long)f.commits, (long long)f.groups, f.finish);
       at_4096 = ranks == 4096 && set == 1 ? f.efficiency : at_4096;
     }
   printf("efficiency at 4096 ranks: %.4f\n", at_4096);

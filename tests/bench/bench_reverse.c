@@ -2,20 +2,10 @@
  * time, evaluations and memory. `make bench` builds and runs it with the fastest kernel. Bandit of Vuorio et al. 2022 (30
  * arms, batches of 10), one window of N steps, small rates.
  */
-#include <stdio.h>
-#include <time.h>
-
-#include "build_info.h"
+#include "bench.h"
 #include "harness.h"
 
 enum { REPEATS = 3 };
-
-static double cpu_seconds(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Least of a few runs of one lane group, per inner step of one lifetime. */
 static double time_sample(struct rig *r)
@@ -23,9 +13,9 @@ static double time_sample(struct rig *r)
   static const double eta[] = {-6, -7};
   double least = HUGE_VAL;
   for (int repeat = 0; repeat < REPEATS; repeat++) {
-    double start = cpu_seconds(), took;
+    double start = thread_seconds(), took;
     rig_sample(r, mv_key_make(1, eta, 2), eta, 0, NULL);
-    took = cpu_seconds() - start;
+    took = thread_seconds() - start;
     least = took < least ? took : least;
   }
   return least / ((double)r->problem.steps * r->kernel->lanes);

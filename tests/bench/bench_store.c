@@ -101,7 +101,8 @@ static void bench_share(struct bench *b)
   printf("%s: %.3g samples, %.1f MB: computing %.2f s, storing %.3f s (%.3g samples/s, %.0f MB/s), results.h5 %.3f s: "
          "storing costs %.2f %% of the time of one core\n",
          b->kind, samples, bytes / 1e6, compute, store, samples / store, bytes / store / 1e6, finalize, 100 * share);
-  csv_line(b->csv, "%s,%.0f,%.0f,%.3f,%.4f,%.4f,%.5f,,", b->kind, samples, bytes, compute, store, finalize, share);
+  csv_line(b->csv, origin_load(), "%s,%.0f,%.0f,%.3f,%.4f,%.4f,%.5f,,", b->kind, samples, bytes, compute, store,
+           finalize, share);
   mv_worker_free(worker);
   close_run(b);
 }
@@ -145,7 +146,7 @@ static void bench_commits(struct bench *b)
   double first = took[0][REPEATS / 2], last = took[SIZES - 1][REPEATS / 2];
   double slope = (last - first) / (size[SIZES - 1] - size[0]), fixed = first - slope * size[0];
   printf("%s: commit %.4f s + %.3g s per byte (%.0f MB/s)\n", b->kind, fixed, slope, 1e-6 / slope);
-  csv_line(b->csv, "%s,,,,,,,%.5f,%.4g", b->kind, fixed, slope);
+  csv_line(b->csv, origin_load(), "%s,,,,,,,%.5f,%.4g", b->kind, fixed, slope);
   close_run(b);
 }
 
@@ -156,8 +157,9 @@ int main(int argc, char **argv)
     stop("JOB RUN CSV");
   struct bench b = {.job_path = argv[1]};
   snprintf(b.run, sizeof b.run, "%s", argv[2]);
-  b.csv = csv_open(argv[3], "store,samples,bytes,compute_seconds,store_seconds,finalize_seconds,share,commit_seconds,"
-                            "commit_seconds_per_byte");
+  b.csv = csv_open(argv[3],
+                   "cores,load,store,samples,bytes,compute_seconds,store_seconds,finalize_seconds,share,commit_seconds,"
+                   "commit_seconds_per_byte");
   if (!b.csv)
     stop("cannot write the CSV file");
   for (int k = 0; k < 2; k++) {
