@@ -271,8 +271,7 @@ static void networks_agree(void **state)
       maze_make(r, "backprop", window, outer_loss, context, eta);
       check_backprop_rigs(r, eta, context ? 2 : 20);
       maze_make(r, "reference", window, outer_loss, context, eta);
-      check_reference_rigs(r, eta, context ? 2 : 10, false,
-                           context ? 0 : 0.1); /* relu: terms of eta are none of its neighbours */
+      check_reference_rigs(r, eta, context ? 2 : 10, false, context ? 0 : 0.1); /* a unit at 0 near eta has no terms */
     }
 }
 
@@ -293,6 +292,26 @@ static void networks_choose(void **state)
       rig_free(&r[i]);
     }
   }
+}
+
+/* Whichever way the derivative goes: unbiased is what has the exact surrogate and no baseline (outer_loss 0). */
+static void networks_aim(void **state)
+{
+  (void)state;
+  double eta[TERMS_META];
+  for (int outer_loss = 0; outer_loss < 3; outer_loss++)
+    for (int k = 0; k < 2; k++) {
+      struct rig r[2];
+      maze_make(r, k ? "reference" : "backprop", "random", outer_loss, false, eta);
+      for (int back = 0; back < 2; back++) {
+        const int whole[] = {2, 0, 0}; /* the last truncation length, its first mode, discount 1 */
+        rig_ready(&r[back]);
+        for (int output = k ? 0 : 1; output <= (k ? 1 : 2); output++) /* gradient, weighted; correction, weighted */
+          assert_int_equal(r[back].estimator->aim(r[back].settings, &r[back].problem, output, whole, 1.0).unbiased,
+                           outer_loss == 0);
+        rig_free(&r[back]);
+      }
+    }
 }
 
 /* --- lanes ------------------------------------------------------------------------------------------------------- */
@@ -360,9 +379,9 @@ static void poisoned_neighbours(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(backprop_agrees),    cmocka_unit_test(windows_alone),
-                                     cmocka_unit_test(theta_0_counts),     cmocka_unit_test(reference_agrees),
-                                     cmocka_unit_test(networks_agree),     cmocka_unit_test(networks_choose),
-                                     cmocka_unit_test(poisoned_neighbours)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(backprop_agrees), cmocka_unit_test(windows_alone),
+                                     cmocka_unit_test(theta_0_counts),  cmocka_unit_test(reference_agrees),
+                                     cmocka_unit_test(networks_agree),  cmocka_unit_test(networks_choose),
+                                     cmocka_unit_test(networks_aim),    cmocka_unit_test(poisoned_neighbours)};
   return cmocka_run_group_tests_name("reverse mode", tests, NULL, NULL);
 }
