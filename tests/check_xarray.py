@@ -56,7 +56,7 @@ def check_settings(data):
         assert list(data["hessian"].values) == data.attrs["hessian"].strip("[]").split(", ")
     assert (data["cost"] == data["cost_primal"] + data["cost_tangent"]).all() and (data["cost"] > 0).all()
     assert data["cost"].attrs["units"] == "inner steps"
-    assert data.attrs["needs"] in ("jvp", "nothing") and data.attrs["estimator"] and data.attrs["task"]
+    assert data.attrs["needs"] in ("derivatives", "nothing") and data.attrs["estimator"] and data.attrs["task"]
 
 
 def check_samples(data):
