@@ -21,6 +21,7 @@
 #define CHUNKS_A_RANK 8    /* so that the last ones end at about the same time everywhere */
 #define CHUNK_BYTES   (INT64_C(8) << 20)
 #define PART_SECONDS  0.5e-3 /* a shorter part is not worth its message */
+#define PARTS_A_RANK  4      /* of an update, so that the last ones end at about the same time */
 #define HELD_SECONDS  0.5    /* updates made in parts are stored together */
 
 struct track {
@@ -160,7 +161,7 @@ static int64_t parts_of(const struct mv_curves *c, const struct track *t)
   }
   double worth = update_seconds(c, t->cell) / PART_SECONDS;
   int64_t blocks = mv_population_blocks(c->plan->job, mv_plan_entry(c->plan, (int)t->cell), t->row);
-  int64_t parts = worth < c->hands ? (int64_t)worth : c->hands;
+  int64_t most = PARTS_A_RANK * c->hands, parts = worth < (double)most ? (int64_t)worth : most;
   parts = parts < blocks ? parts : blocks;
   return parts > 1 ? parts : 1;
 }

@@ -29,7 +29,7 @@
 #define LOOK_SECONDS  1.0  /* rank 0 did not look for so long: it was itself stopped, or held up by a disk */
 #define SLACK         8    /* patience over the longest time that a rank has taken */
 #define SPINS         20   /* polls before rank 0 starts to sleep */
-#define NAP_STEP      5e-6 /* each sleep is this much longer than the last, */
+#define NAP_STEP      1e-4 /* each sleep is this much longer than the last, */
 #define NAP_MOST      1e-3 /* up to this: reached only while all units are long */
 
 enum tag { TAG_UNIT = 1, TAG_ALIVE, TAG_STOP, TAG_RESULT };
@@ -172,12 +172,14 @@ static void settle(struct master *m, struct unit *u, const void *result, size_t 
   drop_unit(u);
 }
 
-/* One unit to everybody, then a second one. */
+/* One unit to everybody who has none, then a second one: what there is goes to as many as there are. */
 static void feed_all(struct master *m)
 {
   for (int place = 0; place < MV_PLACES; place++) {
     for (int rank = 0; rank < m->size; rank++) {
-      feed(m, rank);
+      if (m->peer[rank].count <= place) {
+        feed(m, rank);
+      }
     }
   }
 }

@@ -42,6 +42,10 @@ for ranks in 2 3 4; do
   check "es in parts on $ranks ranks" code 0 mpirun -np $ranks "$metavar" train es.yaml -o es$ranks -q
   check "es on $ranks ranks: the same bits" same "$(digest es)" "$(digest es$ranks)"
 done
+sed '/ranked/d' es.yaml >alone.yaml
+check "one curve on two ranks" code 0 mpirun -np 2 "$metavar" train alone.yaml -o alone -q
+shared() { [ "$(sed -n 's/.*"messages": \([0-9]*\).*/\1/p' alone/attempts/001.json)" -ge 8 ]; } # a unit and a result of 4 updates
+check "both work on each update" shared
 check "three ranks, units of 3" code 0 mpirun -np 3 "$metavar" train small.yaml -o small3 -q --set unit=3
 check "the same bits" same "$(digest small)" "$(digest small3)"
 check "scalar kernel, rank 0 does not compute" env METAVAR_ISA=scalar mpirun -np 2 "$metavar" train small.yaml -o scalar -q --master-computes no
