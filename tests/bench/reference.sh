@@ -24,12 +24,12 @@ measure() {
 export -f measure
 
 xargs -P "$(nproc)" -d '\n' -I {} bash -c 'IFS="|" read -r road sampler entry <<<"{}"; measure "$road" "$sampler" "$entry"' <<'ROADS' || exit 1
-fd_.01_gumbel|gumbel|name: fd, eps: 0.01, replicates: 30000
-fd_.1_gumbel|gumbel|name: fd, eps: 0.1, replicates: 10000
-fd_.01_inverse_cdf|inverse_cdf|name: fd, eps: 0.01, replicates: 100000
-fd_.1_inverse_cdf|inverse_cdf|name: fd, eps: 0.1, replicates: 50000
-reference_16|inverse_cdf|name: reference, lifetimes: 16, replicates: 10000
-reference_1|inverse_cdf|name: reference, replicates: 100000
+fd_.01_gumbel|gumbel|name: fd, eps: 0.01, replicates: 10000
+fd_.1_gumbel|gumbel|name: fd, eps: 0.1, replicates: 4000
+fd_.01_inverse_cdf|inverse_cdf|name: fd, eps: 0.01, replicates: 40000
+fd_.1_inverse_cdf|inverse_cdf|name: fd, eps: 0.1, replicates: 20000
+reference_16|inverse_cdf|name: reference, lifetimes: 16, replicates: 4000
+reference_1|inverse_cdf|name: reference, replicates: 50000
 ROADS
 
 /usr/bin/python3 - "$folder" tests/bench/results/reference.csv <<'PYTHON'
