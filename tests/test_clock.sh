@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 metavar=$top/build/metavar # not one with sanitizers, which want to be loaded first as libfaketime does
 fake=$(find /usr/lib -name libfaketime.so.1 | head -n 1)
-job=(run "$top/tests/digest.yaml" --set unit=4000 --set estimators.reference.replicates=1e6 --set block=4000 --quiet)
+job=(run "$top/tests/digest.yaml" --set unit=4000 --set estimators.5.replicates=1e6 --set block=4000 --quiet)
 "$metavar" "${job[@]}" -o "$scratch/plain" >/dev/null
 expected=$("$metavar" status "$scratch/plain" --digest | tail -n 1)
 

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 job=$top/tests/digest.yaml
 export METAVAR_PATIENCE_SECONDS=1
-args=(--set unit=4000 --set estimators.reference.replicates=1e6 --set block=4000 --quiet)
+args=(--set unit=4000 --set estimators.5.replicates=1e6 --set block=4000 --quiet)
 
 "$metavar" run "$job" -o "$scratch/plain" "${args[@]}" >/dev/null 2>&1
 
@@ -53,7 +53,7 @@ check "the only worker stopped: exit 0" stopped alone 2 1 0 0
 check "the only worker stopped: same digest" same alone
 
 # the work is over before the rank is stopped
-check "a worker stopped at the end: exit 0" stopped end 3 1 0 0 --set estimators.reference.replicates=420
+check "a worker stopped at the end: exit 0" stopped end 3 1 0 0 --set estimators.5.replicates=420
 
 export METAVAR_PATIENCE_SECONDS=0.1
 check "rank 0 stopped: the others end the run with exit 75" stopped master 3 0 0 75
