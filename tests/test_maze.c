@@ -4,24 +4,11 @@
 #include <complex.h>
 #include <stdio.h>
 
-#include "harness.h"
 #include "metavar/job.h"
 #include "metavar/maze.h"
+#include "numbers.h"
 
 #include "data/maze_autodiff.inc"
-
-/* Fixed numbers in (-1, 1). */
-static double any(int i)
-{
-  double x = 0.7548776662466927 * (i + 1);
-  return 2 * (x - floor(x)) - 1;
-}
-
-static void near(const char *what, double got, double expected, double tolerance)
-{
-  if (!(fabs(got - expected) <= tolerance))
-    fail_msg("%s: %.17g, expected %.17g within %g", what, got, expected, tolerance);
-}
 
 /* --- the grid world -------------------------------------------------------------------------------------------------- */
 

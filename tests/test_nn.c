@@ -3,21 +3,8 @@
  */
 #include <gsl/gsl_cdf.h>
 
-#include "harness.h"
 #include "metavar/nn.h"
-
-/* Fixed numbers in (-1, 1). */
-static double any(int i)
-{
-  double x = 0.7548776662466927 * (i + 1);
-  return 2 * (x - floor(x)) - 1;
-}
-
-static void near(const char *what, double got, double expected, double tolerance)
-{
-  if (!(fabs(got - expected) <= tolerance))
-    fail_msg("%s: %.17g, expected %.17g within %g", what, got, expected, tolerance);
-}
+#include "numbers.h"
 
 static void quantiles(void **state)
 {
