@@ -40,7 +40,7 @@ static void run_acting(void *self)
 static void run_gradient(void *self)
 {
   run_forward(self);
-  mv_nn_backward(&net, theta, ROWS, a, d, 1e-9, gradient);
+  mv_nn_backward(&net, theta, ROWS, a, d, 1e-9, gradient, gradient);
 }
 static void run_hessian(void *self)
 {
