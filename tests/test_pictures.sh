@@ -138,7 +138,7 @@ PY
 import csv, sys
 rows = {name: list(csv.DictReader(open(f"{sys.argv[1]}/{name}.csv"))) for name in ("cells", "gradient_line")}
 drawn = next(row for row in rows["gradient_line"] if row["setting"].startswith("es"))
-cell = next(row for row in rows["cells"] if row["entry"] == "es" and row["role"] == "gradient" and row["point"] == drawn["point"])
+cell = next(row for row in rows["cells"] if row["entry"] == "es" and row["truncation"] == drawn["setting"].split("=")[1] and row["point"] == drawn["point"])
 assert float(drawn["mean_0"]) == float(cell["mean_0"]) and abs(float(drawn["sd"]) ** 2 / float(cell["variance"]) - 1) < 1e-12, (drawn, cell)
 PY
 }
