@@ -269,8 +269,7 @@ static void think(const struct mv_life *life, const num *rewards, num *share, nu
     return;
   }
   d[mv_nn_place(&net, 1, net.layers)] = slope;
-  mv_nn_rows_set(1, mv_nn_size(&net), NULL, share_dot);
-  mv_nn_backward(&net, life->eta, 1, a, d, 1.0, share_dot);
+  mv_nn_backward(&net, life->eta, 1, a, d, 1.0, NULL, share_dot);
 }
 
 /* Weights of the surrogate, and the report. */
