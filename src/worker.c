@@ -19,6 +19,7 @@ struct mv_worker {
   int lanes;
   struct mv_arena arena;   /* of the estimator */
   struct mv_arena outputs; /* num values[layout.values] of one group, as the estimator leaves them, and fitness */
+  struct mv_trace *trace;  /* NULL: nobody looks */
   double *rows;            /* [block][layout.values] samples on their way into moments, and their status */
   int8_t *status;
 };
@@ -68,6 +69,8 @@ struct mv_worker *mv_worker_create(const struct mv_plan *plan)
   worker->status = mv_memory_take(need.status, 1);
   return worker;
 }
+
+void mv_worker_watch(struct mv_worker *worker, struct mv_trace *trace) { worker->trace = trace; }
 
 void mv_worker_free(struct mv_worker *worker)
 {
@@ -123,7 +126,8 @@ int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struc
   const struct mv_job *job = worker->plan->job;
   const struct mv_entry *entry = &job->entries[e];
   const struct mv_layout *layout = &worker->plan->layout[e];
-  struct mv_request request = {.problem = &job->problem, .settings = entry->settings, .eta = eta, .key = key};
+  struct mv_request request = {
+      .problem = &job->problem, .settings = entry->settings, .eta = eta, .key = key, .trace = worker->trace};
   int64_t offset, members = mv_layout_fitness(layout, &offset);
   int64_t nonfinite = 0;
   for (int64_t r = 0; r < count; r += lanes) {
