@@ -60,14 +60,16 @@ struct copy {
   const struct mv_schema *schema;
   struct mv_ranges done;
   int64_t results, shard; /* open files */
+  int64_t *dataset;       /* [schema->count] of results.h5; -1: not open */
   int64_t number;         /* of the unit in the shard */
   struct mv_unit unit;    /* the same, all that the shard has of it */
   enum fate fate;
   void *rows;
 };
 
-static enum fate copy_rows(struct copy *copy, const struct mv_dataset *row, const struct mv_unit *part)
+static enum fate copy_rows(struct copy *copy, int k, const struct mv_unit *part)
 {
+  const struct mv_dataset *row = &copy->schema->dataset[k];
   int64_t unit_first, unit_count, first, count;
   mv_dataset_rows(copy->plan, &copy->unit, &unit_first, &unit_count);
   mv_dataset_rows(copy->plan, part, &first, &count);
@@ -76,7 +78,9 @@ static enum fate copy_rows(struct copy *copy, const struct mv_dataset *row, cons
   if (!mv_shard_read(copy->shard, copy->number, row, unit_count, first - unit_first, count, copy->rows))
     return SHARD_BAD;
   int point = mv_plan_point(copy->plan, (int)part->cell);
-  return mv_results_put(copy->results, row, point, first, count, copy->rows) ? COPIED : RESULTS_BAD;
+  if (copy->dataset[k] < 0)
+    copy->dataset[k] = mv_results_dataset(copy->results, row);
+  return mv_results_put(copy->dataset[k], row, point, first, count, copy->rows) ? COPIED : RESULTS_BAD;
 }
 
 /* Replicates of the unit that are not in results.h5 yet. */
@@ -86,7 +90,7 @@ static void copy_part(void *self, const struct mv_unit *part)
   int entry = mv_plan_entry(copy->plan, (int)part->cell);
   for (int k = 0; k < copy->schema->count && copy->fate == COPIED; k++)
     if (copy->schema->dataset[k].entry == entry)
-      copy->fate = copy_rows(copy, &copy->schema->dataset[k], part);
+      copy->fate = copy_rows(copy, k, part);
 }
 
 static void copy_unit(struct copy *copy, int64_t number, const struct mv_unit *unit, const struct mv_unit *written)
@@ -140,11 +144,26 @@ static int copy_shard(struct copy *copy, int run, const char *path, const struct
   return copy->fate == COPIED ? MV_EXIT_OK : copy->fate == RESULTS_BAD ? MV_EXIT_IO : MV_EXIT_DATA;
 }
 
+/* Whether all that was put is written. */
+static bool copy_close(struct copy *copy)
+{
+  bool fine = true;
+  for (int k = 0; k < copy->schema->count; k++)
+    fine = (copy->dataset[k] < 0 || mv_results_release(copy->dataset[k])) && fine;
+  fine = mv_hdf5_close(copy->results) && fine;
+  mv_ranges_free(&copy->done);
+  free(copy->dataset);
+  free(copy->rows);
+  return fine;
+}
+
 /* Writes `to`, a file that is not there. Exit code, errors told. */
 static int write_results(const char *to, int run, const char *path, const struct mv_plan *plan,
                          const struct mv_schema *schema, const struct mv_manifest *manifest)
 {
   struct copy copy = {.plan = plan, .schema = schema, .results = mv_results_create(to, plan->job, schema)};
+  copy.dataset = mv_memory_take((size_t)schema->count, sizeof *copy.dataset);
+  memset(copy.dataset, -1, (size_t)schema->count * sizeof *copy.dataset);
   mv_kill_here("results.h5", "begun");
   int code = copy.results >= 0 ? MV_EXIT_OK : MV_EXIT_IO;
   for (int64_t s = 0; s < manifest->shards && code == MV_EXIT_OK; s++) {
@@ -154,12 +173,10 @@ static int write_results(const char *to, int run, const char *path, const struct
           copy_shard(&copy, run, path, &manifest->shard[s], units, manifest->written + manifest->shard[s].first_unit);
     mv_kill_here("results.h5", "half");
   }
-  if (copy.results >= 0 && !mv_hdf5_close(copy.results) && code == MV_EXIT_OK)
+  if (!copy_close(&copy) && code == MV_EXIT_OK)
     code = MV_EXIT_IO;
   if (code == MV_EXIT_IO)
     mv_store_say("%s: cannot be written: %s", to, mv_hdf5_reason());
-  mv_ranges_free(&copy.done);
-  free(copy.rows);
   return code;
 }
 

@@ -78,7 +78,7 @@ static struct mv_result join(const struct mv_plan *plan, const struct mv_result 
   struct mv_result joined;
   struct part from[PARTS_MAX], to[PARTS_MAX];
   int64_t at = 0, rows;
-  struct mv_result_head *bytes = mv_memory_take((size_t)head->bytes, 1);
+  struct mv_result_head *bytes = mv_memory_grow(NULL, (size_t)head->bytes, 1);
   *bytes = *head;
   bool fits = mv_result_view(plan, bytes, (size_t)head->bytes, &joined);
   assert(fits && "units of one cell that follow each other");

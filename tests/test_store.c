@@ -820,7 +820,7 @@ static void test_full_disk(void **state)
   char disk[256];
   snprintf(disk, sizeof disk, "%s", in_scratch("disk"));
   shell("mkdir %s", disk);
-  if (mount("none", disk, "tmpfs", 0, "size=900k") != 0) {
+  if (mount("none", disk, "tmpfs", 0, "size=500k") != 0) {
     print_message("cannot mount a small tmpfs here: a full disk is not tested\n");
     skip();
   }
@@ -870,7 +870,7 @@ struct helpful {
 static bool make_room(void *self)
 {
   struct helpful *helpful = self;
-  return helpful->asked++ > 0 || mount("none", helpful->disk, "tmpfs", MS_REMOUNT, "size=1100k") != 0;
+  return helpful->asked++ > 0 || mount("none", helpful->disk, "tmpfs", MS_REMOUNT, "size=700k") != 0;
 }
 
 static void test_waits_for_room(void **state)
@@ -881,7 +881,7 @@ static void test_waits_for_room(void **state)
   snprintf(disk, sizeof disk, "%s", helpful.disk);
   helpful.disk = disk;
   shell("mkdir -p %s", disk);
-  if (mount("none", disk, "tmpfs", 0, "size=900k") != 0) {
+  if (mount("none", disk, "tmpfs", 0, "size=500k") != 0) {
     print_message("cannot mount a small tmpfs here: a full disk is not tested\n");
     skip();
   }
@@ -971,15 +971,12 @@ static void test_damaged_results(void **state)
   expect_message("damaged");
 }
 
-/* One bit of one number: found when it is read. */
-static void test_flipped_bit(void **state)
+/* One bit of number 3 of replicate 50 in cell 2, wherever the file has it. */
+static void flip_bit(const struct mv_plan *plan, const char *path)
 {
-  (void)state;
-  struct mv_job *job = fake_job(16, 0, 5);
-  struct mv_plan *plan = mv_plan_make(job);
   double *row = mv_memory_take((size_t)plan->layout[0].values, 8);
   expected_row(plan, 2, 50, row);
-  FILE *file = fopen(in_scratch("copy.h5"), "r+");
+  FILE *file = fopen(path, "r+");
   static char bytes[8 << 20];
   size_t size = fread(bytes, 1, sizeof bytes, file);
   char *place = memmem(bytes, size, &row[3], 8);
@@ -987,6 +984,16 @@ static void test_flipped_bit(void **state)
   fseek(file, place - bytes, SEEK_SET);
   fputc(*place ^ 1, file);
   fclose(file);
+  free(row);
+}
+
+/* Found when it is read. */
+static void test_flipped_bit(void **state)
+{
+  (void)state;
+  struct mv_job *job = fake_job(16, 0, 5);
+  struct mv_plan *plan = mv_plan_make(job);
+  flip_bit(plan, in_scratch("copy.h5"));
   int code;
   char hex[33];
   struct mv_results *results = mv_results_open(in_scratch("copy.h5"), &code);
@@ -998,9 +1005,48 @@ static void test_flipped_bit(void **state)
   capture();
   assert_int_equal(mv_results_digest(in_scratch("copy.h5"), hex), MV_EXIT_DATA);
   expect_message("waves/direct cannot be read");
-  free(row);
   mv_plan_free(plan);
   mv_job_free(job);
+}
+
+static void ignore_moments(void *self, const struct mv_moments *moments) { (void)self, (void)moments; }
+
+/* In a shard, while the process that wrote it goes on: found by whatever reads the shard. */
+static void test_flipped_shard(void **state)
+{
+  (void)state;
+  struct rig rig;
+  struct mv_manifest manifest;
+  int8_t status;
+  rig_open(&rig, "flipped", 16, 0);
+  rig_fill(&rig, 16, 0, 1000);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  double *row = mv_memory_take((size_t)rig.plan->layout[0].values, 8);
+  struct mv_schema *schema = mv_schema_make(rig.plan);
+  int run = open(rig.path, O_RDONLY | O_DIRECTORY);
+  assert_true(mv_manifest_read(run, rig.path, rig.plan, true, &manifest));
+  for (int flipped = 0; flipped < 2; flipped++) {
+    struct mv_pieces *pieces = mv_pieces_make(run, rig.path, rig.plan, schema, &manifest);
+    struct mv_rows rows = mv_pieces_rows(pieces, 2);
+    int code = flipped ? MV_EXIT_DATA : MV_EXIT_OK;
+    capture();
+    assert_int_equal(mv_store_row(rig.store, 2, 50, row, &status), code);
+    expect_message(flipped ? "shards/000001.h5: has changed since it was written" : "");
+    capture();
+    assert_int_equal(mv_cell_blocks(rig.plan, 2, &rows, ignore_moments, NULL), !flipped);
+    expect_message(flipped ? "shards/000001.h5: has changed since it was written" : "");
+    mv_pieces_free(pieces);
+    if (!flipped)
+      flip_bit(rig.plan, in_scratch("flipped/shards/000001.h5"));
+  }
+  capture();
+  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_AGAIN);
+  expect_message("shards/000001.h5: has changed since it was written");
+  close(run);
+  mv_manifest_free(&manifest);
+  mv_schema_free(schema);
+  free(row);
+  rig_close(&rig);
 }
 
 static void test_progress_refuses(void **state)
@@ -1059,6 +1105,7 @@ int main(void)
                                      cmocka_unit_test(test_write_fails),
                                      cmocka_unit_test(test_damaged_results),
                                      cmocka_unit_test(test_flipped_bit),
+                                     cmocka_unit_test(test_flipped_shard),
                                      cmocka_unit_test(test_progress_refuses)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
