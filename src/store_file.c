@@ -146,6 +146,8 @@ static bool sync_name(int directory, const char *name, int flags)
   return fine;
 }
 
+bool mv_file_sync(int directory, const char *name) { return sync_name(directory, name, 0); }
+
 /* The folder that holds the name. */
 static bool sync_folder(int directory, const char *name)
 {
@@ -158,7 +160,7 @@ static bool sync_folder(int directory, const char *name)
 bool mv_file_publish(int directory, const char *temporary, const char *name)
 {
   mv_kill_here(name, "written");
-  bool fine = sync_name(directory, temporary, 0);
+  bool fine = mv_file_sync(directory, temporary);
   mv_kill_here(name, "synced");
   if (!fine || renameat(directory, temporary, directory, name) != 0) {
     int error = errno;

@@ -7,6 +7,7 @@
 #include "metavar/store_internal.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -180,15 +181,43 @@ static int write_results(const char *to, int run, const char *path, const struct
   return code;
 }
 
-/* Gives results.h5.part its name and its checksum. */
-static bool publish(int run)
-{
-  int64_t bytes;
+/* The checksum of results.h5.part, and its way to the disk: by a thread of its own, while the digest is formed. */
+struct seal {
+  int run;
   char hex[33];
+  bool fine;
+  int error;
+};
+
+static void *seal(void *self)
+{
+  struct seal *s = self;
+  int64_t bytes;
+  s->fine = mv_file_digest(s->run, "results.h5.part", &bytes, s->hex) && mv_file_sync(s->run, "results.h5.part");
+  s->error = errno;
+  return NULL;
+}
+
+/* Exit code of the digest; s says how the other half went. */
+static int seal_and_hash(struct seal *s, const char *temporary, char *digest)
+{
+  pthread_t thread;
+  bool aside = digest && pthread_create(&thread, NULL, seal, s) == 0;
+  int code = digest ? mv_results_hash(temporary, digest) : MV_EXIT_OK;
+  if (aside)
+    pthread_join(thread, NULL);
+  else
+    seal(s);
+  errno = s->error;
+  return code;
+}
+
+/* Gives results.h5.part its name and its checksum. */
+static bool publish(int run, const char *hex)
+{
   struct mv_sums sums = mv_sums_read(run);
-  bool fine = mv_file_digest(run, "results.h5.part", &bytes, hex);
   mv_sums_add(&sums, "results.h5", hex);
-  fine = fine && mv_sums_write(run, &sums) && mv_file_publish(run, "results.h5.part", "results.h5");
+  bool fine = mv_sums_write(run, &sums) && mv_file_publish(run, "results.h5.part", "results.h5");
   if (fine && mv_sums_drop(&sums, "results.h5") > 1) {
     mv_sums_add(&sums, "results.h5", hex);
     fine = mv_sums_write(run, &sums);
@@ -199,14 +228,18 @@ static bool publish(int run)
   return fine;
 }
 
-int mv_results_make(int run, const char *path, const struct mv_plan *plan, const struct mv_manifest *manifest)
+int mv_results_make(int run, const char *path, const struct mv_plan *plan, const struct mv_manifest *manifest,
+                    char *digest)
 {
   char temporary[4096];
+  struct seal s = {.run = run};
   snprintf(temporary, sizeof temporary, "%s/results.h5.part", path);
   unlink(temporary); /* of an attempt that was killed here */
   struct mv_schema *schema = schema_of_run(run, plan, manifest);
   int code = write_results(temporary, run, path, plan, schema, manifest);
-  bool fine = code == MV_EXIT_OK && publish(run);
+  if (code == MV_EXIT_OK)
+    code = seal_and_hash(&s, temporary, digest);
+  bool fine = code == MV_EXIT_OK && s.fine && publish(run, s.hex);
   int error = errno;
   if (!fine)
     unlink(temporary);

@@ -1,6 +1,6 @@
 /* store_join.c - results of units that follow each other become one before they are written.
  *
- * A unit of a shard is an HDF5 group with a dozen objects: a third of a millisecond and 12 kB, whatever it holds. Rank 0
+ * A unit of a shard is an HDF5 group with a dozen objects: a fifth of a millisecond and 2.4 kB, whatever it holds. Rank 0
  * of a few thousand ranks has thousands of results to write each second. They were handed out in order, so those of
  * one commit lie side by side but for some that are still under way, and a few groups hold them all.
  */

@@ -364,7 +364,7 @@ int mv_store_decide(struct mv_store *store, bool *more)
   return code;
 }
 
-int mv_store_finalize(struct mv_store *store)
+int mv_store_finalize(struct mv_store *store, char *digest)
 {
   int code = mv_store_commit(store);
   if (code != MV_EXIT_OK)
@@ -383,5 +383,5 @@ int mv_store_finalize(struct mv_store *store)
     }
   }
   tell_room(store, waited);
-  return mv_results_make(store->run, store->path, store->plan, &store->manifest);
+  return mv_results_make(store->run, store->path, store->plan, &store->manifest, digest);
 }

@@ -47,6 +47,7 @@ bool mv_file_write(int directory, const char *name, const void *bytes, size_t si
 bool mv_file_create(int directory, const char *name, const void *bytes, size_t size);
 /* The last half of mv_file_write for a file that is written already. */
 bool mv_file_publish(int directory, const char *temporary, const char *name);
+bool mv_file_sync(int directory, const char *name); /* its bytes; not its name */
 /* Appends and fsyncs; name: for mv_kill_here. */
 bool mv_file_append(int fd, const char *name, const void *bytes, size_t size);
 /* Size and XXH3-128 of a regular file. */
@@ -331,8 +332,10 @@ struct mv_rows mv_pieces_rows(struct mv_pieces *, int cell); /* one cell at a ti
 
 /* --- results --------------------------------------------------------------------------------------------- */
 
-/* Writes RUN/results.h5 from the shards: temporary name, fsync, rename. Exit code, errors told. */
-int mv_results_make(int run, const char *path, const struct mv_plan *, const struct mv_manifest *);
+/* Writes RUN/results.h5 from the shards: temporary name, fsync, rename. digest[33], or NULL. Exit code, errors told. */
+int mv_results_make(int run, const char *path, const struct mv_plan *, const struct mv_manifest *, char *digest);
+/* mv_results_digest without a look at checksums. */
+int mv_results_hash(const char *run_or_file, char hex[33]);
 
 /* Rows [first, first + count) of axis 1, at the cell's point, of the dataset of that part (and output; -1). False: told.
  */

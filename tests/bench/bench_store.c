@@ -73,12 +73,17 @@ static void must(int exit_code)
     stop("the store failed");
 }
 
-/* Processor time of this thread, and time: the disk's share, and that of other programs. */
+/* Processor time of the program, and time: the disk's share, and that of other programs. */
 struct took {
   double cpu, wall;
 };
 
-static struct took now(void) { return (struct took){thread_seconds(), mv_clock_monotonic()}; }
+static struct took now(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (struct took){(double)t.tv_sec + 1e-9 * (double)t.tv_nsec, mv_clock_monotonic()};
+}
 
 /* Adds what has passed since *from, which becomes now. */
 static void add_since(struct took *sum, struct took *from)
@@ -95,7 +100,7 @@ static void bench_share(struct bench *b)
   struct mv_unit unit;
   struct took compute = {0}, store = {0}, finalize = {0}, at;
   double samples = 0, bytes = 0;
-  char path[4096], digest[33];
+  char digest[33];
   void *result = NULL; /* one place for all, as workers have */
   while (mv_schedule_next(b->schedule, &unit)) {
     size_t size = mv_result_bytes(b->plan, &unit);
@@ -112,9 +117,7 @@ static void bench_share(struct bench *b)
   at = now();
   must(mv_store_commit(b->store));
   add_since(&store, &at);
-  must(mv_store_finalize(b->store));
-  snprintf(path, sizeof path, "%s/%s_share", b->run, b->kind);
-  must(mv_results_digest(path, digest)); /* as run does */
+  must(mv_store_finalize(b->store, digest));
   add_since(&finalize, &at);
   double share = (store.cpu + finalize.cpu) / (compute.cpu + store.cpu + finalize.cpu);
   printf("%s: %.3g samples, %.1f MB, processor time (time): computing %.2f s (%.2f s), storing %.3f s (%.3f s), "
