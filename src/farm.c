@@ -30,7 +30,7 @@
 #define SLACK         8    /* patience over the longest time that a rank has taken */
 #define SPINS         20   /* polls before rank 0 starts to sleep */
 #define NAP_STEP      1e-4 /* each sleep is this much longer than the last, */
-#define NAP_MOST      1e-3 /* up to this; every waking costs the ranks beside it */
+#define NAP_MOST      4e-3 /* up to this; every waking costs the ranks beside it, and a rank holds a unit that waits */
 
 enum tag { TAG_UNIT = 1, TAG_ALIVE, TAG_STOP, TAG_RESULT };
 

@@ -270,10 +270,10 @@ static int compute(struct mv_launch *l)
   return exit_code;
 }
 
-/* The digest of results.h5, if that is whole and of this job. Exit code. */
+/* The digest of results.h5, unless it is known, if that is whole and of this job. Exit code. */
 static int read_digest(const struct mv_launch *l, const char *path, char digest[33])
 {
-  int exit_code = mv_results_digest(path, digest);
+  int exit_code = *digest ? MV_EXIT_OK : mv_results_digest(path, digest);
   struct mv_results *results = exit_code == MV_EXIT_OK ? mv_results_open(path, &exit_code) : NULL;
   if (results && !mv_results_are_of(results, l->job)) {
     fprintf(stderr, "metavar: %s: holds the results of another job\n", path);
@@ -297,23 +297,21 @@ static void tell_rounds(const struct mv_launch *l, const struct mv_progress *p)
 static int finish(struct mv_launch *l, bool computed)
 {
   struct mv_progress progress;
+  char digest[33] = "";
   int exit_code = mv_store_progress(l->options.run, &progress);
   if (exit_code == MV_EXIT_OK && (computed || !progress.finished)) {
     tell_rounds(l, &progress);
-    exit_code = mv_store_finalize(l->store);
+    exit_code = mv_store_finalize(l->store, digest);
   }
   if (exit_code != MV_EXIT_OK) {
     return exit_code;
   }
-  char digest[33], *path = mv_memory_take(strlen(l->options.run) + sizeof "/results.h5", 1);
+  char *path = mv_memory_take(strlen(l->options.run) + sizeof "/results.h5", 1);
   sprintf(path, "%s/results.h5", l->options.run);
   exit_code = read_digest(l, path, digest);
   if (exit_code == MV_EXIT_DATA) { /* told; the shards are another copy */
     fprintf(stderr, "metavar: writing it again from the shards\n");
-    exit_code = mv_store_finalize(l->store);
-    if (exit_code == MV_EXIT_OK) {
-      exit_code = mv_results_digest(path, digest);
-    }
+    exit_code = mv_store_finalize(l->store, digest);
   }
   if (exit_code == MV_EXIT_OK) {
     printf("%s\ndigest %s\n", path, digest);

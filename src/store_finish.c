@@ -7,6 +7,7 @@
 #include "metavar/store_internal.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -60,14 +61,16 @@ struct copy {
   const struct mv_schema *schema;
   struct mv_ranges done;
   int64_t results, shard; /* open files */
+  int64_t *dataset;       /* [schema->count] of results.h5; -1: not open */
   int64_t number;         /* of the unit in the shard */
   struct mv_unit unit;    /* the same, all that the shard has of it */
   enum fate fate;
   void *rows;
 };
 
-static enum fate copy_rows(struct copy *copy, const struct mv_dataset *row, const struct mv_unit *part)
+static enum fate copy_rows(struct copy *copy, int k, const struct mv_unit *part)
 {
+  const struct mv_dataset *row = &copy->schema->dataset[k];
   int64_t unit_first, unit_count, first, count;
   mv_dataset_rows(copy->plan, &copy->unit, &unit_first, &unit_count);
   mv_dataset_rows(copy->plan, part, &first, &count);
@@ -76,7 +79,9 @@ static enum fate copy_rows(struct copy *copy, const struct mv_dataset *row, cons
   if (!mv_shard_read(copy->shard, copy->number, row, unit_count, first - unit_first, count, copy->rows))
     return SHARD_BAD;
   int point = mv_plan_point(copy->plan, (int)part->cell);
-  return mv_results_put(copy->results, row, point, first, count, copy->rows) ? COPIED : RESULTS_BAD;
+  if (copy->dataset[k] < 0)
+    copy->dataset[k] = mv_results_dataset(copy->results, row);
+  return mv_results_put(copy->dataset[k], row, point, first, count, copy->rows) ? COPIED : RESULTS_BAD;
 }
 
 /* Replicates of the unit that are not in results.h5 yet. */
@@ -86,7 +91,7 @@ static void copy_part(void *self, const struct mv_unit *part)
   int entry = mv_plan_entry(copy->plan, (int)part->cell);
   for (int k = 0; k < copy->schema->count && copy->fate == COPIED; k++)
     if (copy->schema->dataset[k].entry == entry)
-      copy->fate = copy_rows(copy, &copy->schema->dataset[k], part);
+      copy->fate = copy_rows(copy, k, part);
 }
 
 static void copy_unit(struct copy *copy, int64_t number, const struct mv_unit *unit, const struct mv_unit *written)
@@ -140,11 +145,26 @@ static int copy_shard(struct copy *copy, int run, const char *path, const struct
   return copy->fate == COPIED ? MV_EXIT_OK : copy->fate == RESULTS_BAD ? MV_EXIT_IO : MV_EXIT_DATA;
 }
 
+/* Whether all that was put is written. */
+static bool copy_close(struct copy *copy)
+{
+  bool fine = true;
+  for (int k = 0; k < copy->schema->count; k++)
+    fine = (copy->dataset[k] < 0 || mv_results_release(copy->dataset[k])) && fine;
+  fine = mv_hdf5_close(copy->results) && fine;
+  mv_ranges_free(&copy->done);
+  free(copy->dataset);
+  free(copy->rows);
+  return fine;
+}
+
 /* Writes `to`, a file that is not there. Exit code, errors told. */
 static int write_results(const char *to, int run, const char *path, const struct mv_plan *plan,
                          const struct mv_schema *schema, const struct mv_manifest *manifest)
 {
   struct copy copy = {.plan = plan, .schema = schema, .results = mv_results_create(to, plan->job, schema)};
+  copy.dataset = mv_memory_take((size_t)schema->count, sizeof *copy.dataset);
+  memset(copy.dataset, -1, (size_t)schema->count * sizeof *copy.dataset);
   mv_kill_here("results.h5", "begun");
   int code = copy.results >= 0 ? MV_EXIT_OK : MV_EXIT_IO;
   for (int64_t s = 0; s < manifest->shards && code == MV_EXIT_OK; s++) {
@@ -154,24 +174,50 @@ static int write_results(const char *to, int run, const char *path, const struct
           copy_shard(&copy, run, path, &manifest->shard[s], units, manifest->written + manifest->shard[s].first_unit);
     mv_kill_here("results.h5", "half");
   }
-  if (copy.results >= 0 && !mv_hdf5_close(copy.results) && code == MV_EXIT_OK)
+  if (!copy_close(&copy) && code == MV_EXIT_OK)
     code = MV_EXIT_IO;
   if (code == MV_EXIT_IO)
     mv_store_say("%s: cannot be written: %s", to, mv_hdf5_reason());
-  mv_ranges_free(&copy.done);
-  free(copy.rows);
+  return code;
+}
+
+/* The checksum of results.h5.part, and its way to the disk: by a thread of its own, while the digest is formed. */
+struct seal {
+  int run;
+  char hex[33];
+  bool fine;
+  int error;
+};
+
+static void *seal(void *self)
+{
+  struct seal *s = self;
+  int64_t bytes;
+  s->fine = mv_file_digest(s->run, "results.h5.part", &bytes, s->hex) && mv_file_sync(s->run, "results.h5.part");
+  s->error = errno;
+  return NULL;
+}
+
+/* Exit code of the digest; s says how the other half went. */
+static int seal_and_hash(struct seal *s, const char *temporary, char *digest)
+{
+  pthread_t thread;
+  bool aside = digest && pthread_create(&thread, NULL, seal, s) == 0;
+  int code = digest ? mv_results_hash(temporary, digest) : MV_EXIT_OK;
+  if (aside)
+    pthread_join(thread, NULL);
+  else
+    seal(s);
+  errno = s->error;
   return code;
 }
 
 /* Gives results.h5.part its name and its checksum. */
-static bool publish(int run)
+static bool publish(int run, const char *hex)
 {
-  int64_t bytes;
-  char hex[33];
   struct mv_sums sums = mv_sums_read(run);
-  bool fine = mv_file_digest(run, "results.h5.part", &bytes, hex);
   mv_sums_add(&sums, "results.h5", hex);
-  fine = fine && mv_sums_write(run, &sums) && mv_file_publish(run, "results.h5.part", "results.h5");
+  bool fine = mv_sums_write(run, &sums) && mv_file_publish(run, "results.h5.part", "results.h5");
   if (fine && mv_sums_drop(&sums, "results.h5") > 1) {
     mv_sums_add(&sums, "results.h5", hex);
     fine = mv_sums_write(run, &sums);
@@ -182,14 +228,18 @@ static bool publish(int run)
   return fine;
 }
 
-int mv_results_make(int run, const char *path, const struct mv_plan *plan, const struct mv_manifest *manifest)
+int mv_results_make(int run, const char *path, const struct mv_plan *plan, const struct mv_manifest *manifest,
+                    char *digest)
 {
   char temporary[4096];
+  struct seal s = {.run = run};
   snprintf(temporary, sizeof temporary, "%s/results.h5.part", path);
   unlink(temporary); /* of an attempt that was killed here */
   struct mv_schema *schema = schema_of_run(run, plan, manifest);
   int code = write_results(temporary, run, path, plan, schema, manifest);
-  bool fine = code == MV_EXIT_OK && publish(run);
+  if (code == MV_EXIT_OK)
+    code = seal_and_hash(&s, temporary, digest);
+  bool fine = code == MV_EXIT_OK && s.fine && publish(run, s.hex);
   int error = errno;
   if (!fine)
     unlink(temporary);

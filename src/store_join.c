@@ -1,6 +1,6 @@
 /* store_join.c - results of units that follow each other become one before they are written.
  *
- * A unit of a shard is an HDF5 group with a dozen objects: a third of a millisecond and 12 kB, whatever it holds. Rank 0
+ * A unit of a shard is an HDF5 group with a dozen objects: a fifth of a millisecond and 2.4 kB, whatever it holds. Rank 0
  * of a few thousand ranks has thousands of results to write each second. They were handed out in order, so those of
  * one commit lie side by side but for some that are still under way, and a few groups hold them all.
  */
@@ -78,7 +78,7 @@ static struct mv_result join(const struct mv_plan *plan, const struct mv_result 
   struct mv_result joined;
   struct part from[PARTS_MAX], to[PARTS_MAX];
   int64_t at = 0, rows;
-  struct mv_result_head *bytes = mv_memory_take((size_t)head->bytes, 1);
+  struct mv_result_head *bytes = mv_memory_grow(NULL, (size_t)head->bytes, 1);
   *bytes = *head;
   bool fits = mv_result_view(plan, bytes, (size_t)head->bytes, &joined);
   assert(fits && "units of one cell that follow each other");

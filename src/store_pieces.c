@@ -1,5 +1,6 @@
 /* store_pieces.c - the committed rows of one cell in the order of their replicates, from the shards, while there is no
- * results.h5. Units of a cell follow each other, so one shard at a time is open and is seldom changed. */
+ * results.h5. Units of a cell follow each other, so one shard at a time is open and is seldom changed. Each is compared
+ * with its digest when it is opened for the first time. */
 #include "metavar/store_internal.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ struct piece {
 };
 
 struct mv_pieces {
+  int run;
   const char *path;
   const struct mv_schema *schema;
   const struct mv_plan *plan;
@@ -23,6 +25,7 @@ struct mv_pieces {
   struct piece *piece;
   size_t count;
   int cell;
+  bool *whole;         /* [shards] known to be */
   int64_t shard, file; /* the open one; -1 */
 };
 
@@ -57,11 +60,12 @@ static void drop_overlaps(struct mv_pieces *p)
   p->count = kept;
 }
 
-struct mv_pieces *mv_pieces_make(const char *run, const struct mv_plan *plan, const struct mv_schema *schema,
+struct mv_pieces *mv_pieces_make(int run, const char *path, const struct mv_plan *plan, const struct mv_schema *schema,
                                  const struct mv_manifest *manifest)
 {
   struct mv_pieces *p = mv_memory_take(1, sizeof *p);
-  *p = (struct mv_pieces){.path = run, .schema = schema, .plan = plan, .manifest = manifest, .shard = -1, .file = -1};
+  *p = (struct mv_pieces){run, path, schema, plan, manifest, .shard = -1, .file = -1};
+  p->whole = mv_memory_take((size_t)manifest->shards, sizeof *p->whole);
   p->piece = mv_memory_take((size_t)manifest->units, sizeof *p->piece);
   for (int64_t s = 0; s < manifest->shards; s++) {
     const struct mv_shard *shard = &manifest->shard[s];
@@ -86,6 +90,7 @@ void mv_pieces_free(struct mv_pieces *p)
 {
   if (p->file >= 0)
     mv_hdf5_close(p->file);
+  free(p->whole);
   free(p->piece);
   free(p);
 }
@@ -106,16 +111,22 @@ static const struct piece *find_piece(const struct mv_pieces *p, int64_t row)
   return found && found->cell == p->cell && found->first <= row ? found : NULL;
 }
 
-static bool open_shard(struct mv_pieces *p, const struct piece *piece, char name[4096])
+/* NULL, or why it cannot be used. */
+static const char *open_shard(struct mv_pieces *p, int64_t number, char name[4096])
 {
-  snprintf(name, 4096, "%s/shards/%s", p->path, p->manifest->shard[piece->shard].name);
-  if (p->shard != piece->shard) {
-    if (p->file >= 0)
-      mv_hdf5_close(p->file);
-    p->file = mv_shard_open(name);
-    p->shard = p->file >= 0 ? piece->shard : -1;
-  }
-  return p->file >= 0;
+  const struct mv_shard *shard = &p->manifest->shard[number];
+  snprintf(name, 4096, "%s/shards/%s", p->path, shard->name);
+  if (p->shard == number)
+    return NULL;
+  const char *fault = p->whole[number] ? NULL : mv_shard_fault(p->run, shard, true);
+  if (fault)
+    return fault;
+  p->whole[number] = true;
+  if (p->file >= 0)
+    mv_hdf5_close(p->file);
+  p->file = mv_shard_open(name);
+  p->shard = p->file >= 0 ? number : -1;
+  return p->file >= 0 ? NULL : mv_hdf5_reason();
 }
 
 static const struct mv_dataset *find_dataset(const struct mv_pieces *p, enum mv_part part, int output)
@@ -141,10 +152,12 @@ static bool read_rows(void *self, enum mv_part part, int output, int64_t first, 
     }
     int64_t into = at - piece->first, left = first + count - at;
     int64_t some = left < piece->count - into ? left : piece->count - into;
-    if (!open_shard(p, piece, name) || !mv_shard_read(p->file, piece->number, row, piece->rows, piece->skip + into,
-                                                      some, (char *)out + (size_t)(at - first) * bytes)) {
-      mv_store_say("%s: %s; move it away and run the same command again to compute its samples again", name,
-                   mv_hdf5_reason());
+    const char *fault = open_shard(p, piece->shard, name);
+    if (!fault && !mv_shard_read(p->file, piece->number, row, piece->rows, piece->skip + into, some,
+                                 (char *)out + (size_t)(at - first) * bytes))
+      fault = mv_hdf5_reason();
+    if (fault) {
+      mv_store_say("%s: %s; move it away and run the same command again to compute its samples again", name, fault);
       return false;
     }
     at += some;

@@ -210,7 +210,7 @@ int mv_rounds_decide(int run, const char *path, const struct mv_plan *plan, cons
 {
   char *after = mv_memory_take((size_t)plan->cells, 1);
   struct lacking *lacking = mv_memory_take((size_t)plan->job->entry_count, sizeof *lacking);
-  struct mv_pieces *pieces = mv_pieces_make(path, plan, schema, manifest);
+  struct mv_pieces *pieces = mv_pieces_make(run, path, plan, schema, manifest);
   bool fine = true;
   memcpy(after, rounds->state, (size_t)plan->cells);
   for (int cell = 0; cell < plan->cells && fine; cell++)

@@ -28,7 +28,7 @@ static bool read_row(int64_t shard, int64_t u, const struct mv_plan *plan, const
   return fine;
 }
 
-int mv_row_find(const char *path, const struct mv_plan *plan, const struct mv_schema *schema,
+int mv_row_find(int run, const char *path, const struct mv_plan *plan, const struct mv_schema *schema,
                 const struct mv_manifest *manifest, int cell, int64_t row, double *values, int8_t *status)
 {
   for (int64_t s = 0; s < manifest->shards; s++) {
@@ -39,7 +39,8 @@ int mv_row_find(const char *path, const struct mv_plan *plan, const struct mv_sc
         continue;
       char name[4200];
       snprintf(name, sizeof name, "%s/shards/%s", path, shard->name);
-      int64_t file = mv_shard_open(name);
+      const char *fault = mv_shard_fault(run, shard, true);
+      int64_t file = fault ? -1 : mv_shard_open(name);
       bool fine = file >= 0 && mv_shard_holds(file, u - shard->first_unit, &manifest->written[u]) &&
                   read_row(file, u - shard->first_unit, plan, schema, mv_plan_entry(plan, cell),
                            manifest->written[u].count, row - unit->first, values, status);
@@ -47,7 +48,7 @@ int mv_row_find(const char *path, const struct mv_plan *plan, const struct mv_sc
         mv_hdf5_close(file);
       if (!fine)
         mv_store_say("%s: %s; move it away and run the same command again to compute its updates again", name,
-                     mv_hdf5_reason());
+                     fault ? fault : mv_hdf5_reason());
       return fine ? MV_EXIT_OK : MV_EXIT_DATA;
     }
   }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 
 #define LOOK_SECONDS 0.5         /* between looks for a request to stop */
 #define ROOM_SECONDS 300.0       /* how long a commit waits for a full disk; METAVAR_ROOM_SECONDS overrides */
+#define KEPT_BYTES   (64 << 20)  /* of memory that is free; a block of half as much is returned at once */
 #define ROOM_RESERVE (256 << 10) /* bytes that commits leave free, for the manifest and the attempt's record */
 
 struct mv_store {
@@ -77,11 +79,22 @@ static int read_seconds(const char *name, double usual, double *seconds)
   return MV_EXIT_USAGE;
 }
 
+/* Results, and the shards made of them, take and return megabytes at every commit. Memory that has been returned to the
+ * system costs several times as much as a copy when it is used again, so the process keeps it. */
+static void keep_memory(void)
+{
+#ifdef M_MMAP_THRESHOLD
+  mallopt(M_MMAP_THRESHOLD, KEPT_BYTES / 2);
+  mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+#endif
+}
+
 struct mv_store *mv_store_open(const char *run, const struct mv_plan *plan, int *exit_code)
 {
   struct mv_store *store = mv_memory_take(1, sizeof *store);
   store->run = store->lock = store->manifest_fd = -1;
   store->plan = plan;
+  keep_memory();
   size_t length = strlen(run);
   *exit_code = mv_kill_start();
   if (*exit_code == MV_EXIT_OK)
@@ -173,7 +186,7 @@ void mv_store_committed(const struct mv_store *store, void (*visit)(void *self, 
 
 int mv_store_row(const struct mv_store *store, int cell, int64_t row, double *values, int8_t *status)
 {
-  return mv_row_find(store->path, store->plan, store->schema, &store->manifest, cell, row, values, status);
+  return mv_row_find(store->run, store->path, store->plan, store->schema, &store->manifest, cell, row, values, status);
 }
 
 int mv_store_add(struct mv_store *store, const void *result, size_t size)
@@ -251,25 +264,24 @@ static void tell_room(const struct mv_store *store, double waited)
 static int write_shard(struct mv_store *store, struct mv_shard *shard)
 {
   char name[64];
-  size_t size;
+  struct mv_image image;
   double waited = 0;
   bool fine;
   *shard = (struct mv_shard){.units = store->pending_count};
   mv_job_id(store->plan->job, shard->job);
   snprintf(shard->name, sizeof shard->name, "%06d.h5", store->next_shard);
   snprintf(name, sizeof name, "shards/%s", shard->name);
-  void *image = mv_shard_image(store->plan, store->schema, store->pending, store->pending_count, &size);
-  if (!image) {
+  if (!mv_image_make(store->plan, store->schema, store->pending, store->pending_count, &image)) {
     mv_store_say("%s/%s: HDF5 failed: %s; what was committed before is safe", store->path, name, mv_hdf5_reason());
     return MV_EXIT_IO;
   }
   do
-    fine = has_room(store, size) && mv_file_create(store->run, name, image, size);
-  while (!fine && wait_for_room(store, name, size, &waited));
-  shard->bytes = (int64_t)size;
-  mv_bytes_digest(image, size, shard->xxh3);
+    fine = has_room(store, image.size) && mv_file_create(store->run, name, image.bytes, image.size);
+  while (!fine && wait_for_room(store, name, image.size, &waited));
   int error = errno;
-  free(image);
+  shard->bytes = (int64_t)image.size;
+  mv_bytes_digest(image.bytes, image.size, shard->xxh3);
+  mv_image_free(&image);
   errno = error;
   if (fine) {
     tell_room(store, waited);
@@ -277,7 +289,7 @@ static int write_shard(struct mv_store *store, struct mv_shard *shard)
     mv_store_say("%s/%s: somebody else has written it; let one process at a time work on a run", store->path, name);
     return MV_EXIT_RUNNING;
   } else {
-    mv_store_say_unwritten(store->path, name, size);
+    mv_store_say_unwritten(store->path, name, (size_t)shard->bytes);
   }
   return fine ? MV_EXIT_OK : MV_EXIT_IO;
 }
@@ -352,7 +364,7 @@ int mv_store_decide(struct mv_store *store, bool *more)
   return code;
 }
 
-int mv_store_finalize(struct mv_store *store)
+int mv_store_finalize(struct mv_store *store, char *digest)
 {
   int code = mv_store_commit(store);
   if (code != MV_EXIT_OK)
@@ -371,5 +383,5 @@ int mv_store_finalize(struct mv_store *store)
     }
   }
   tell_room(store, waited);
-  return mv_results_make(store->run, store->path, store->plan, &store->manifest);
+  return mv_results_make(store->run, store->path, store->plan, &store->manifest, digest);
 }

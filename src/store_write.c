@@ -2,10 +2,11 @@
  *
  * A shard is made in memory, so that it reaches the disk by plain writes whose errors cannot be lost (HDF5 1.10 on a
  * full disk can fail once, close without an error, and leave zeros behind). results.h5 is too large for that: it is
- * written under a temporary name, with room for it checked before and every call checked on the way, from shards whose
- * contents carry checksums. What makes it netCDF-4: a dimension scale on every axis of every dataset, and objects and
- * attributes tracked in order of creation. Every dataset of numbers that has an axis is chunked and carries fletcher32
- * (HDF5 has no checksums for scalars and strings); nothing is compressed.
+ * written under a temporary name, with room for it checked before and every call checked on the way. What makes it
+ * netCDF-4: a dimension scale on every axis of every dataset, and objects and attributes tracked in order of creation.
+ * Every dataset of numbers that has an axis is chunked and carries fletcher32 (HDF5 has no checksums for scalars and
+ * strings); nothing is compressed. A shard has none of that: it is as plain as HDF5 can be, and its digest is in the
+ * manifest.
  */
 #include "metavar/store_internal.h"
 
@@ -19,6 +20,7 @@
 #include "metavar/version.h"
 
 #define CHUNK_BYTES (256 << 10)
+#define IMAGE_STEP  (1 << 20) /* room in a shard for what is not rows */
 
 /* The innermost cause of the first HDF5 error since mv_hdf5_start. */
 static char reason[256];
@@ -155,12 +157,14 @@ static bool put_fields(hid_t group, const char *prefix, const struct mv_field *t
 
 /* --- datasets -------------------------------------------------------------------------------------------- */
 
-/* Chunks of whole trailing axes as far as they fit, at least one element. */
+/* Chunks of whole trailing axes as far as they fit, at least one element; an axis that is cut is cut into equal parts,
+ * because the last chunk has its full size in the file. */
 static void chunk_shape(int rank, const hsize_t *dims, size_t element, hsize_t *chunk)
 {
   hsize_t room = CHUNK_BYTES / element;
   for (int d = rank - 1; d >= 0; d--) {
-    chunk[d] = dims[d] < room ? dims[d] : room;
+    hsize_t parts = (dims[d] + room - 1) / room;
+    chunk[d] = (dims[d] + parts - 1) / parts;
     room = room / chunk[d] > 0 ? room / chunk[d] : 1;
   }
 }
@@ -178,10 +182,13 @@ static void fill_set(hid_t creation, enum mv_type type, enum mv_part part)
     H5Pset_fill_value(creation, H5T_NATIVE_INT64, &(int64_t){INT64_MIN});
 }
 
-static hid_t dataset_create(hid_t group, const struct mv_dataset *row, int rank, const hsize_t *dims)
+static hid_t dataset_create(hid_t group, const struct mv_dataset *row)
 {
   enum mv_type type = row->type;
-  hsize_t chunk[MV_RANK_MAX];
+  int rank = row->rank;
+  hsize_t dims[MV_RANK_MAX], chunk[MV_RANK_MAX];
+  for (int d = 0; d < rank; d++)
+    dims[d] = (hsize_t)row->dims[d];
   hid_t space = rank ? H5Screate_simple(rank, dims, NULL) : H5Screate(H5S_SCALAR);
   hid_t file_type = type_open(type), creation = H5Pcreate(H5P_DATASET_CREATE);
   H5Pset_attr_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
@@ -252,10 +259,7 @@ static bool scales_attach(hid_t group, hid_t dataset, const struct mv_dataset *r
 
 static bool row_create(hid_t group, const struct mv_dataset *row)
 {
-  hsize_t dims[MV_RANK_MAX];
-  for (int d = 0; d < row->rank; d++)
-    dims[d] = (hsize_t)row->dims[d];
-  hid_t dataset = dataset_create(group, row, row->rank, dims);
+  hid_t dataset = dataset_create(group, row);
   bool fine = dataset >= 0 && put_text(dataset, "long_name", row->doc) && put_text(dataset, "units", row->unit) &&
               (row->type != MV_TYPE_DOUBLE || put_fill(dataset)) &&
               (row->part != MV_PART_STATUS || put_flags(dataset)) && contents_write(dataset, row) &&
@@ -273,11 +277,22 @@ static void row_box(const struct mv_dataset *row, int64_t count, hsize_t *dims)
     dims[d - 1] = (hsize_t)row->dims[d];
 }
 
+static bool part_write(hid_t group, const struct mv_dataset *row, int64_t count, const void *data)
+{
+  hsize_t dims[MV_RANK_MAX];
+  row_box(row, count, dims);
+  hid_t space = H5Screate_simple(row->rank - 1, dims, NULL), type = type_open(row->type);
+  hid_t dataset = H5Dcreate2(group, row->name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  bool fine = dataset >= 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
+  H5Tclose(type);
+  H5Sclose(space);
+  return H5Dclose(dataset) >= 0 && fine;
+}
+
 static bool unit_write(hid_t file, int number, const struct mv_plan *plan, const struct mv_schema *schema,
                        const struct mv_result *result, void **scratch)
 {
   char name[32];
-  hsize_t dims[MV_RANK_MAX], start[MV_RANK_MAX] = {0};
   int64_t first, count;
   const struct mv_unit *unit = &result->head->unit;
   snprintf(name, sizeof name, "%d", number);
@@ -288,24 +303,22 @@ static bool unit_write(hid_t file, int number, const struct mv_plan *plan, const
   mv_dataset_rows(plan, unit, &first, &count);
   for (int k = 0; k < schema->count && fine; k++) {
     const struct mv_dataset *row = &schema->dataset[k];
-    if (row->entry != mv_plan_entry(plan, (int)unit->cell))
-      continue;
-    row_box(row, count, dims);
-    hid_t dataset = dataset_create(group, row, row->rank - 1, dims);
-    fine = dataset >= 0 &&
-           box_write(dataset, row->type, row->rank - 1, start, dims, mv_dataset_gather(row, plan, result, scratch));
-    fine = H5Dclose(dataset) >= 0 && fine;
+    if (row->entry == mv_plan_entry(plan, (int)unit->cell))
+      fine = part_write(group, row, count, mv_dataset_gather(row, plan, result, scratch));
   }
   return H5Gclose(group) >= 0 && fine;
 }
 
-void *mv_shard_image(const struct mv_plan *plan, const struct mv_schema *schema, const struct mv_result *results,
-                     int count, size_t *size)
+bool mv_image_make(const struct mv_plan *plan, const struct mv_schema *schema, const struct mv_result *results,
+                   int count, struct mv_image *image)
 {
   mv_hdf5_start();
-  void *image = NULL, *scratch = NULL;
+  void *scratch = NULL, **bytes = NULL;
+  size_t about = IMAGE_STEP;
+  for (int k = 0; k < count; k++)
+    about += (size_t)results[k].head->bytes;
   hid_t access = mv_hdf5_access();
-  H5Pset_fapl_core(access, 4 << 20, false);
+  H5Pset_fapl_core(access, about, false);
   /* The first format has no checksum in its superblock; that of later ones is wrong in an image made by HDF5 1.10. */
   H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V110);
   hid_t file = H5Fcreate("/dev/null/shard", H5F_ACC_TRUNC, H5P_DEFAULT,
@@ -313,20 +326,20 @@ void *mv_shard_image(const struct mv_plan *plan, const struct mv_schema *schema,
   bool fine = file >= 0;
   for (int k = 0; k < count && fine; k++)
     fine = unit_write(file, k, plan, schema, &results[k], &scratch);
-  ssize_t bytes = fine && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 ? H5Fget_file_image(file, NULL, 0) : -1;
-  if (bytes > 0) {
-    image = mv_memory_grow(NULL, (size_t)bytes, 1);
-    fine = H5Fget_file_image(file, image, (size_t)bytes) == bytes;
-  }
-  fine = H5Fclose(file) >= 0 && fine && bytes > 0;
+  ssize_t size = fine && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 ? H5Fget_file_image(file, NULL, 0) : -1;
+  fine = size > 0 && H5Fget_vfd_handle(file, access, (void **)&bytes) >= 0; /* of this driver: its memory */
   H5Pclose(access);
   free(scratch);
-  if (!fine) {
-    free(image);
-    return NULL;
-  }
-  *size = (size_t)bytes;
-  return image;
+  *image = (struct mv_image){.bytes = fine ? *bytes : NULL, .size = fine ? (size_t)size : 0, .file = file};
+  if (!fine)
+    mv_image_free(image);
+  return fine;
+}
+
+void mv_image_free(struct mv_image *image)
+{
+  H5Fclose(image->file);
+  *image = (struct mv_image){.file = -1};
 }
 
 /* --- results.h5 ------------------------------------------------------------------------------------------ */
@@ -410,14 +423,19 @@ bool mv_hdf5_close(int64_t file)
   return H5Fclose(file) >= 0 && fine;
 }
 
-bool mv_results_put(int64_t results, const struct mv_dataset *row, int point, int64_t first, int64_t count,
+int64_t mv_results_dataset(int64_t results, const struct mv_dataset *row)
+{
+  char path[2 * MV_NAME_MAX + 4];
+  snprintf(path, sizeof path, "%s/%s", row->group, row->name);
+  return H5Dopen2(results, path, H5P_DEFAULT);
+}
+
+bool mv_results_put(int64_t dataset, const struct mv_dataset *row, int point, int64_t first, int64_t count,
                     const void *rows)
 {
   hsize_t start[MV_RANK_MAX] = {(hsize_t)point, (hsize_t)first}, box[MV_RANK_MAX] = {1};
-  char path[2 * MV_NAME_MAX + 4];
   row_box(row, count, box + 1);
-  snprintf(path, sizeof path, "%s/%s", row->group, row->name);
-  hid_t dataset = H5Dopen2(results, path, H5P_DEFAULT);
-  bool fine = dataset >= 0 && box_write(dataset, row->type, row->rank, start, box, rows);
-  return H5Dclose(dataset) >= 0 && fine;
+  return box_write(dataset, row->type, row->rank, start, box, rows);
 }
+
+bool mv_results_release(int64_t dataset) { return H5Dclose(dataset) >= 0; }

@@ -217,7 +217,7 @@ static void test_units_join(void **state)
   mv_store_committed(rig.store, count_units, &count);
   assert_int_equal(count, rig.plan->cells);
   assert_int_equal(committed(rig.store), TOTAL);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   digest_of(rig.path, hex);
   digest_of(in_scratch("digest2"), whole); /* every unit alone */
   assert_string_equal(hex, whole);
@@ -238,7 +238,7 @@ static void test_same_digest(void **state)
     snprintf(name, sizeof name, "digest%zu", k);
     rig_open(&rig, name, 16, way[k].unit);
     rig_fill(&rig, way[k].size, way[k].seed, way[k].per_shard);
-    assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+    assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
     assert_int_equal(committed(rig.store), TOTAL);
     digest_of(rig.path, k ? hex : first);
     if (k)
@@ -253,7 +253,7 @@ static void test_same_digest(void **state)
   other.worker = mv_worker_create(other.plan);
   other.store = mv_store_open(in_scratch("digest_other"), other.plan, &code);
   rig_fill(&other, 16, 0, 1000);
-  assert_int_equal(mv_store_finalize(other.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(other.store, NULL), MV_EXIT_OK);
   digest_of(in_scratch("digest_other"), hex);
   assert_string_not_equal(hex, first);
   rig_close(&other);
@@ -324,7 +324,7 @@ static void test_values(void **state)
     struct rig rig;
     rig_open(&rig, block == 1 ? "values1" : "values16", block, 0);
     rig_fill(&rig, 23, 5, 7);
-    assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+    assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
     int code;
     struct mv_results *results = mv_results_open(rig.path, &code);
     assert_non_null(results);
@@ -402,7 +402,7 @@ static void test_resume(void **state)
   int64_t half = committed(rig.store);
   assert_true(half > 0 && half < TOTAL);
   capture();
-  int code = mv_store_finalize(rig.store);
+  int code = mv_store_finalize(rig.store, NULL);
   expect_message("samples are missing");
   assert_int_equal(code, MV_EXIT_AGAIN);
   rig_add(&rig, &units[count - 1]); /* never committed */
@@ -419,7 +419,7 @@ static void test_resume(void **state)
   assert_int_equal(committed(rig.store), half);
   assert_int_equal(mv_store_attempt(rig.store, &(struct mv_attempt){1, "c", NULL, 2e9, 0}), MV_EXIT_OK);
   rig_repair(&rig, 16);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   rig_close(&rig);
   assert_int_equal(mv_store_progress(rig.path, &progress), MV_EXIT_OK);
   assert_int_equal(progress.done, TOTAL);
@@ -456,7 +456,7 @@ static void damage_and_repair(const char *name, const char *damage, const char *
   rig_open(&rig, name, 16, 0); /* what was appended after a torn line is whole */
   expect_message(message);
   assert_int_equal(committed(rig.store), TOTAL);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   digest_of(rig.path, hex);
   digest_of(in_scratch("digest0"), whole);
   assert_string_equal(hex, whole);
@@ -512,19 +512,19 @@ static void test_lost_shards(void **state)
   struct rig rig;
   rig_open(&rig, "lost", 16, 0);
   rig_fill(&rig, 16, 0, 60);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   rig_close(&rig);
   shell("cd %s && rm shards/*.h5 results.h5", rig.path);
   rig_reopen(&rig, "lost", "000001.h5: No such file");
   assert_int_equal(committed(rig.store), 0);
   rig_fill(&rig, 16, 0, 60); /* the same bytes as before */
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   expect_whole(rig.path);
   rig_close(&rig);
   shell("cd %s && rm results.h5 && test ! -e shards/000001.h5", rig.path);
   rig_reopen(&rig, "lost", "000001.h5: No such file");
   assert_int_equal(committed(rig.store), TOTAL);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   expect_whole(rig.path);
   rig_close(&rig);
   capture();
@@ -549,7 +549,7 @@ static void test_samples_listed_twice(void **state)
   shell("cd %s && cp ../away/*.h5 shards", rig.path);
   rig_reopen(&rig, "twice", "");
   assert_int_equal(committed(rig.store), 2 * TOTAL);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   expect_whole(rig.path);
   expect_progress(rig.path);
   rig_close(&rig);
@@ -557,7 +557,7 @@ static void test_samples_listed_twice(void **state)
   rig_reopen(&rig, "twice", "No such file");
   assert_in_range(committed(rig.store), TOTAL / 2, 2 * TOTAL);
   rig_fill(&rig, 16, 0, 60);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   expect_whole(rig.path);
   rig_close(&rig);
 }
@@ -572,13 +572,13 @@ static void test_changed_under_way(void **state)
   assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
   shell("cd %s/shards && test $(stat -c %%s 000001.h5) = $(stat -c %%s 000002.h5) && cp 000002.h5 000001.h5", rig.path);
   capture();
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_AGAIN);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_AGAIN);
   expect_message("shards/000001.h5: has changed");
   assert_int_not_equal(access(in_scratch("changed/results.h5"), F_OK), 0);
   rig_close(&rig);
   rig_reopen(&rig, "changed", "000001.h5: has changed");
   rig_repair(&rig, 16);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   expect_whole(rig.path);
   rig_close(&rig);
 }
@@ -610,13 +610,13 @@ static void test_units_in_wrong_order(void **state)
   rig_reopen(&rig, "order", "");
   assert_int_equal(committed(rig.store), TOTAL);
   capture();
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_DATA);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_DATA);
   expect_message("000001.h5: does not hold what the manifest lists");
   rig_close(&rig);
   shell("rm %s/shards/000001.h5", rig.path);
   rig_reopen(&rig, "order", "No such file");
   rig_repair(&rig, 16);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   expect_whole(rig.path);
   rig_close(&rig);
 }
@@ -778,7 +778,7 @@ static void test_manifest_missing(void **state)
   rig.store = mv_store_open(rig.path, rig.plan, &code);
   assert_int_equal(committed(rig.store), 0);
   rig_fill(&rig, 16, 0, 60);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   expect_whole(rig.path);
   rig_close(&rig);
 }
@@ -820,7 +820,7 @@ static void test_full_disk(void **state)
   char disk[256];
   snprintf(disk, sizeof disk, "%s", in_scratch("disk"));
   shell("mkdir %s", disk);
-  if (mount("none", disk, "tmpfs", 0, "size=900k") != 0) {
+  if (mount("none", disk, "tmpfs", 0, "size=500k") != 0) {
     print_message("cannot mount a small tmpfs here: a full disk is not tested\n");
     skip();
   }
@@ -847,13 +847,13 @@ static void test_full_disk(void **state)
   assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
   shell("dd if=/dev/zero of=%s/ballast bs=1k count=6000 2>/dev/null || true", disk);
   capture();
-  code = mv_store_finalize(rig.store);
+  code = mv_store_finalize(rig.store, NULL);
   expect_message("results.h5");
   assert_int_equal(code, MV_EXIT_IO);
   shell("test ! -e %s/results.h5 && test ! -e %s/results.h5.part", rig.path, rig.path);
   shell("rm %s/ballast", disk);
   assert_int_equal(mount("none", disk, "tmpfs", MS_REMOUNT, "size=16m"), 0);
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   digest_of(rig.path, hex);
   digest_of(in_scratch("digest0"), whole);
   assert_string_equal(hex, whole);
@@ -870,7 +870,7 @@ struct helpful {
 static bool make_room(void *self)
 {
   struct helpful *helpful = self;
-  return helpful->asked++ > 0 || mount("none", helpful->disk, "tmpfs", MS_REMOUNT, "size=1100k") != 0;
+  return helpful->asked++ > 0 || mount("none", helpful->disk, "tmpfs", MS_REMOUNT, "size=700k") != 0;
 }
 
 static void test_waits_for_room(void **state)
@@ -881,7 +881,7 @@ static void test_waits_for_room(void **state)
   snprintf(disk, sizeof disk, "%s", helpful.disk);
   helpful.disk = disk;
   shell("mkdir -p %s", disk);
-  if (mount("none", disk, "tmpfs", 0, "size=900k") != 0) {
+  if (mount("none", disk, "tmpfs", 0, "size=500k") != 0) {
     print_message("cannot mount a small tmpfs here: a full disk is not tested\n");
     skip();
   }
@@ -920,13 +920,13 @@ static void test_write_fails(void **state)
     signal(SIGXFSZ, SIG_IGN);
     capture();
     setrlimit(RLIMIT_FSIZE, &small);
-    int code = mv_store_finalize(rig.store);
+    int code = mv_store_finalize(rig.store, NULL);
     setrlimit(RLIMIT_FSIZE, &normal);
     assert_int_equal(code, MV_EXIT_IO);
     expect_message("results.h5.part: cannot be written: ");
     shell("test ! -e %s/results.h5 && test ! -e %s/results.h5.part", rig.path, rig.path);
   }
-  assert_int_equal(mv_store_finalize(rig.store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_OK);
   digest_of(rig.path, hex);
   digest_of(in_scratch("digest0"), whole);
   assert_string_equal(hex, whole);
@@ -971,15 +971,12 @@ static void test_damaged_results(void **state)
   expect_message("damaged");
 }
 
-/* One bit of one number: found when it is read. */
-static void test_flipped_bit(void **state)
+/* One bit of number 3 of replicate 50 in cell 2, wherever the file has it. */
+static void flip_bit(const struct mv_plan *plan, const char *path)
 {
-  (void)state;
-  struct mv_job *job = fake_job(16, 0, 5);
-  struct mv_plan *plan = mv_plan_make(job);
   double *row = mv_memory_take((size_t)plan->layout[0].values, 8);
   expected_row(plan, 2, 50, row);
-  FILE *file = fopen(in_scratch("copy.h5"), "r+");
+  FILE *file = fopen(path, "r+");
   static char bytes[8 << 20];
   size_t size = fread(bytes, 1, sizeof bytes, file);
   char *place = memmem(bytes, size, &row[3], 8);
@@ -987,6 +984,16 @@ static void test_flipped_bit(void **state)
   fseek(file, place - bytes, SEEK_SET);
   fputc(*place ^ 1, file);
   fclose(file);
+  free(row);
+}
+
+/* Found when it is read. */
+static void test_flipped_bit(void **state)
+{
+  (void)state;
+  struct mv_job *job = fake_job(16, 0, 5);
+  struct mv_plan *plan = mv_plan_make(job);
+  flip_bit(plan, in_scratch("copy.h5"));
   int code;
   char hex[33];
   struct mv_results *results = mv_results_open(in_scratch("copy.h5"), &code);
@@ -998,9 +1005,48 @@ static void test_flipped_bit(void **state)
   capture();
   assert_int_equal(mv_results_digest(in_scratch("copy.h5"), hex), MV_EXIT_DATA);
   expect_message("waves/direct cannot be read");
-  free(row);
   mv_plan_free(plan);
   mv_job_free(job);
+}
+
+static void ignore_moments(void *self, const struct mv_moments *moments) { (void)self, (void)moments; }
+
+/* In a shard, while the process that wrote it goes on: found by whatever reads the shard. */
+static void test_flipped_shard(void **state)
+{
+  (void)state;
+  struct rig rig;
+  struct mv_manifest manifest;
+  int8_t status;
+  rig_open(&rig, "flipped", 16, 0);
+  rig_fill(&rig, 16, 0, 1000);
+  assert_int_equal(mv_store_commit(rig.store), MV_EXIT_OK);
+  double *row = mv_memory_take((size_t)rig.plan->layout[0].values, 8);
+  struct mv_schema *schema = mv_schema_make(rig.plan);
+  int run = open(rig.path, O_RDONLY | O_DIRECTORY);
+  assert_true(mv_manifest_read(run, rig.path, rig.plan, true, &manifest));
+  for (int flipped = 0; flipped < 2; flipped++) {
+    struct mv_pieces *pieces = mv_pieces_make(run, rig.path, rig.plan, schema, &manifest);
+    struct mv_rows rows = mv_pieces_rows(pieces, 2);
+    int code = flipped ? MV_EXIT_DATA : MV_EXIT_OK;
+    capture();
+    assert_int_equal(mv_store_row(rig.store, 2, 50, row, &status), code);
+    expect_message(flipped ? "shards/000001.h5: has changed since it was written" : "");
+    capture();
+    assert_int_equal(mv_cell_blocks(rig.plan, 2, &rows, ignore_moments, NULL), !flipped);
+    expect_message(flipped ? "shards/000001.h5: has changed since it was written" : "");
+    mv_pieces_free(pieces);
+    if (!flipped)
+      flip_bit(rig.plan, in_scratch("flipped/shards/000001.h5"));
+  }
+  capture();
+  assert_int_equal(mv_store_finalize(rig.store, NULL), MV_EXIT_AGAIN);
+  expect_message("shards/000001.h5: has changed since it was written");
+  close(run);
+  mv_manifest_free(&manifest);
+  mv_schema_free(schema);
+  free(row);
+  rig_close(&rig);
 }
 
 static void test_progress_refuses(void **state)
@@ -1059,6 +1105,7 @@ int main(void)
                                      cmocka_unit_test(test_write_fails),
                                      cmocka_unit_test(test_damaged_results),
                                      cmocka_unit_test(test_flipped_bit),
+                                     cmocka_unit_test(test_flipped_shard),
                                      cmocka_unit_test(test_progress_refuses)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -51,7 +51,7 @@ static void make_run(void)
     assert_int_equal(mv_store_add(store, out, bytes), MV_EXIT_OK);
     free(out);
   }
-  assert_int_equal(mv_store_finalize(store), MV_EXIT_OK);
+  assert_int_equal(mv_store_finalize(store, NULL), MV_EXIT_OK);
   mv_store_close(store);
   mv_worker_free(worker);
   mv_plan_free(plan);

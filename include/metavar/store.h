@@ -68,8 +68,8 @@ void mv_store_close(struct mv_store *); /* commits nothing */
 int mv_store_decide(struct mv_store *, bool *more);
 
 /* Writes RUN/results.h5 from the shards (temporary name, fsync, rename) when every replicate of every cell is there.
- * Exit code. */
-int mv_store_finalize(struct mv_store *);
+ * digest[33], unless NULL: of what can be read of it, as below. Exit code. */
+int mv_store_finalize(struct mv_store *, char *digest);
 
 /* Canonical digest of a results.h5, which has to be what the checksums beside it say: all datasets outside /provenance,
  * by path, type, shape and bytes. hex[33]. Exit code. */

@@ -47,6 +47,7 @@ bool mv_file_write(int directory, const char *name, const void *bytes, size_t si
 bool mv_file_create(int directory, const char *name, const void *bytes, size_t size);
 /* The last half of mv_file_write for a file that is written already. */
 bool mv_file_publish(int directory, const char *temporary, const char *name);
+bool mv_file_sync(int directory, const char *name); /* its bytes; not its name */
 /* Appends and fsyncs; name: for mv_kill_here. */
 bool mv_file_append(int fd, const char *name, const void *bytes, size_t size);
 /* Size and XXH3-128 of a regular file. */
@@ -267,10 +268,16 @@ int64_t mv_hdf5_access(void);     /* a file access property list; the caller clo
  * caller's. Returns how many are left. */
 int mv_results_join(const struct mv_plan *, struct mv_result *, int count);
 
-/* A shard of these results as the bytes of an HDF5 file: group per unit, datasets as in results.h5. NULL: HDF5 failed.
- */
-void *mv_shard_image(const struct mv_plan *, const struct mv_schema *, const struct mv_result *, int count,
-                     size_t *size);
+/* A shard of these results as the bytes of an HDF5 file: group per unit, datasets as in results.h5. False: HDF5 failed,
+ * and there is nothing to free. */
+struct mv_image {
+  const void *bytes;
+  size_t size;
+  int64_t file; /* an open file without a name, which owns the bytes */
+};
+bool mv_image_make(const struct mv_plan *, const struct mv_schema *, const struct mv_result *, int count,
+                   struct mv_image *);
+void mv_image_free(struct mv_image *);
 
 /* Both -1 on failure; closed by mv_hdf5_close. A new results.h5 has all but the rows that come from shards. */
 int64_t mv_results_create(const char *path, const struct mv_job *, const struct mv_schema *);
@@ -282,8 +289,12 @@ bool mv_shard_holds(int64_t shard, int64_t u, const struct mv_unit *);
 /* Rows [skip, skip + count) of the `rows` rows that unit number u has of a streamed dataset. */
 bool mv_shard_read(int64_t shard, int64_t u, const struct mv_dataset *, int64_t rows, int64_t skip, int64_t count,
                    void *out);
+/* A streamed dataset, open until it is released, so that chunks get their checksums when they are full; -1 on failure.
+ * False on release: not all was written. */
+int64_t mv_results_dataset(int64_t results, const struct mv_dataset *);
+bool mv_results_release(int64_t dataset);
 /* Writes rows [first, first + count) of one point. */
-bool mv_results_put(int64_t results, const struct mv_dataset *, int point, int64_t first, int64_t count,
+bool mv_results_put(int64_t dataset, const struct mv_dataset *, int point, int64_t first, int64_t count,
                     const void *rows);
 
 /* Whether a results file is what the checksums beside it say, if they say something; told if not. */
@@ -298,7 +309,7 @@ static inline void mv_note_real(double *place)
 }
 
 /* A committed row of a cell that stores samples. Exit code; errors told. */
-int mv_row_find(const char *path, const struct mv_plan *, const struct mv_schema *, const struct mv_manifest *,
+int mv_row_find(int run, const char *path, const struct mv_plan *, const struct mv_schema *, const struct mv_manifest *,
                 int cell, int64_t row, double *values, int8_t *status);
 
 /* --- one cell -------------------------------------------------------------------------------------------- */
@@ -314,15 +325,17 @@ bool mv_cell_blocks(const struct mv_plan *, int cell, const struct mv_rows *,
 
 /* Committed rows, from the shards. */
 struct mv_pieces;
-struct mv_pieces *mv_pieces_make(const char *run, const struct mv_plan *, const struct mv_schema *,
+struct mv_pieces *mv_pieces_make(int run, const char *path, const struct mv_plan *, const struct mv_schema *,
                                  const struct mv_manifest *);
 void mv_pieces_free(struct mv_pieces *);
 struct mv_rows mv_pieces_rows(struct mv_pieces *, int cell); /* one cell at a time */
 
 /* --- results --------------------------------------------------------------------------------------------- */
 
-/* Writes RUN/results.h5 from the shards: temporary name, fsync, rename. Exit code, errors told. */
-int mv_results_make(int run, const char *path, const struct mv_plan *, const struct mv_manifest *);
+/* Writes RUN/results.h5 from the shards: temporary name, fsync, rename. digest[33], or NULL. Exit code, errors told. */
+int mv_results_make(int run, const char *path, const struct mv_plan *, const struct mv_manifest *, char *digest);
+/* mv_results_digest without a look at checksums. */
+int mv_results_hash(const char *run_or_file, char hex[33]);
 
 /* Rows [first, first + count) of axis 1, at the cell's point, of the dataset of that part (and output; -1). False: told.
  */

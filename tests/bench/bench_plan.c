@@ -35,6 +35,10 @@ int main(int argc, char **argv)
   double at_4096 = 0;
   if (!csv)
     return 1;
+  puts(
+      "bench_plan: simulated, nothing is run: efficiency of the long study on 64 to 16,384 ranks, as published, 100 "
+      "times\n"
+      "that, and 100 times that in units as planned; shares of the time in the tail, waiting, rank 0 busy, committing");
   printf("%7s %9s %7s %10s %10s %7s %8s %7s %10s %8s %11s\n", "ranks", "units", "unit s", "seconds", "efficiency",
          "tail", "waiting", "busy", "committing", "commits", "results.h5");
   for (int set = 0; set < 3; set++)

@@ -1,8 +1,9 @@
 /* bench_store.c - what storing costs. bench_store JOB RUN CSV
  *
  * Once for `store: samples` and once for `store: moments`, 4000 replicates of every cell of JOB:
- *   share     units are computed and stored by turns in one thread, commits as in a run, then results.h5 is made: seconds
- *             of computing (storing nothing), of storing, of finalizing, and (storing + finalizing) / all
+ *   share     units are computed and stored by turns in one thread, commits as in a run, then results.h5 is made
+ *             and its digest told: processor time of computing (storing nothing), of storing, of finalizing, (storing +
+ *             finalizing) / all, and the seconds that storing and finalizing took, the disk included
  *   commits   of .1, 1 and 7.5 MB with bytes of no meaning: medians, and the line a + b bytes through the outer two; these
  *             drive the simulation of many ranks
  */
@@ -72,37 +73,59 @@ static void must(int exit_code)
     stop("the store failed");
 }
 
+/* Processor time of the program, and time: the disk's share, and that of other programs. */
+struct took {
+  double cpu, wall;
+};
+
+static struct took now(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (struct took){(double)t.tv_sec + 1e-9 * (double)t.tv_nsec, mv_clock_monotonic()};
+}
+
+/* Adds what has passed since *from, which becomes now. */
+static void add_since(struct took *sum, struct took *from)
+{
+  struct took to = now();
+  sum->cpu += to.cpu - from->cpu, sum->wall += to.wall - from->wall;
+  *from = to;
+}
+
 static void bench_share(struct bench *b)
 {
   open_run(b, "share", false);
   struct mv_worker *worker = mv_worker_create(b->plan);
   struct mv_unit unit;
-  double compute = 0, store = 0, samples = 0, bytes = 0;
+  struct took compute = {0}, store = {0}, finalize = {0}, at;
+  double samples = 0, bytes = 0;
+  char digest[33];
+  void *result = NULL; /* one place for all, as workers have */
   while (mv_schedule_next(b->schedule, &unit)) {
     size_t size = mv_result_bytes(b->plan, &unit);
-    void *result = mv_memory_take(size, 1);
-    double start = mv_clock_monotonic();
+    result = mv_memory_grow(result, size, 1);
+    at = now();
     mv_worker_compute(worker, &unit, result);
-    double computed = mv_clock_monotonic();
+    add_since(&compute, &at);
     must(mv_store_add(b->store, result, size));
     must(mv_store_tick(b->store));
-    double stored = mv_clock_monotonic();
-    compute += computed - start, store += stored - computed;
+    add_since(&store, &at);
     samples += (double)unit.count, bytes += (double)size;
-    free(result);
   }
-  double start = mv_clock_monotonic();
+  free(result);
+  at = now();
   must(mv_store_commit(b->store));
-  double committed = mv_clock_monotonic();
-  store += committed - start;
-  must(mv_store_finalize(b->store));
-  double finalize = mv_clock_monotonic() - committed;
-  double share = (store + finalize) / (compute + store + finalize);
-  printf("%s: %.3g samples, %.1f MB: computing %.2f s, storing %.3f s (%.3g samples/s, %.0f MB/s), results.h5 %.3f s: "
-         "storing costs %.2f %% of the time of one core\n",
-         b->kind, samples, bytes / 1e6, compute, store, samples / store, bytes / store / 1e6, finalize, 100 * share);
-  csv_line(b->csv, origin_load(), "%s,%.0f,%.0f,%.3f,%.4f,%.4f,%.5f,,", b->kind, samples, bytes, compute, store,
-           finalize, share);
+  add_since(&store, &at);
+  must(mv_store_finalize(b->store, digest));
+  add_since(&finalize, &at);
+  double share = (store.cpu + finalize.cpu) / (compute.cpu + store.cpu + finalize.cpu);
+  printf("%s: %.3g samples, %.1f MB, processor time (time): computing %.2f s (%.2f s), storing %.3f s (%.3f s), "
+         "%.1f ns a byte, results.h5 %.3f s (%.3f s), %.1f ns a byte: storing costs %.2f %% of the time of one core\n",
+         b->kind, samples, bytes / 1e6, compute.cpu, compute.wall, store.cpu, store.wall, 1e9 * store.cpu / bytes,
+         finalize.cpu, finalize.wall, 1e9 * finalize.cpu / bytes, 100 * share);
+  csv_line(b->csv, origin_load(), "%s,%.0f,%.0f,%.3f,%.4f,%.4f,%.4f,%.4f,%.5f,,", b->kind, samples, bytes, compute.cpu,
+           store.cpu, store.wall, finalize.cpu, finalize.wall, share);
   mv_worker_free(worker);
   close_run(b);
 }
@@ -146,7 +169,7 @@ static void bench_commits(struct bench *b)
   double first = took[0][REPEATS / 2], last = took[SIZES - 1][REPEATS / 2];
   double slope = (last - first) / (size[SIZES - 1] - size[0]), fixed = first - slope * size[0];
   printf("%s: commit %.4f s + %.3g s per byte (%.0f MB/s)\n", b->kind, fixed, slope, 1e-6 / slope);
-  csv_line(b->csv, origin_load(), "%s,,,,,,,%.5f,%.4g", b->kind, fixed, slope);
+  csv_line(b->csv, origin_load(), "%s,,,,,,,,,%.5f,%.4g", b->kind, fixed, slope);
   close_run(b);
 }
 
@@ -157,9 +180,9 @@ int main(int argc, char **argv)
     stop("JOB RUN CSV");
   struct bench b = {.job_path = argv[1]};
   snprintf(b.run, sizeof b.run, "%s", argv[2]);
-  b.csv = csv_open(argv[3],
-                   "cores,load,store,samples,bytes,compute_seconds,store_seconds,finalize_seconds,share,commit_seconds,"
-                   "commit_seconds_per_byte");
+  b.csv = csv_open(
+      argv[3], "cores,load,store,samples,bytes,compute_cpu,store_cpu,store_seconds,finalize_cpu,finalize_seconds,share,"
+               "commit_seconds,commit_seconds_per_byte");
   if (!b.csv)
     stop("cannot write the CSV file");
   for (int k = 0; k < 2; k++) {

@@ -1,17 +1,28 @@
 #!/usr/bin/env python3
-"""ranks.py - real runs: one rank and two, storing samples or moments, many idle ranks; results.h5, analyze, memory.
+"""ranks.py [TURNS] - real runs: one rank and two, storing samples or moments, many idle ranks; results.h5, analyze, memory.
 
-Appends to results/ranks.csv. All ratios are of runs that took turns. Three minutes on two calm cores. Rates are the
-run's own: samples over the time from the first unit to the last commit; `seconds` includes the launcher and results.h5.
+Appends to results/ranks.csv. Seven minutes on two calm cores with 5 turns, 80 s each. All ratios are medians over turns,
+of runs of one turn. Rates are the run's own: samples over the time from the first unit to the last commit; `seconds`
+includes the launcher and results.h5; `processor` is the processor time of all ranks and of the launcher, which other
+programs on the machine change little.
+
+  ratio            of rates to that of one rank; of samples: seconds over those of moments
+  processor_ratio  the same where nobody waits: cores x the processor time of one rank / that of all; of samples: processor
+                   time over that of moments
+  two_alone        what two busy cores allow: rates of two runs of one rank, each bound to a core of its own, side by side,
+                   over the rate of one alone, bound to a core. What ratio lacks of it is metavar's
 """
-import csv, os, platform, re, shutil, subprocess, sys, tempfile, threading, time
+import csv, os, platform, re, resource, shutil, statistics, subprocess, sys, tempfile, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1")
 METAVAR = os.environ.get("METAVAR", "build/metavar")
 OUT = "tests/bench/results/ranks.csv"
-PART = ["jobs/v22_bandit_long.yaml", "--set", "estimators.*.replicates=2000", "--set", "block=100"]
+# As the study, with one block for each cell: some 20 s of one core, in 175 units.
+PART = ["jobs/v22_bandit_long.yaml", "--set", "estimators.*.replicates=5000", "--set", "block=5000"]
+TURNS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 RANKS = (8, 16, 32, 64)
 UNITS = 300_000  # of one lane group
 
@@ -42,22 +53,39 @@ class Memory(threading.Thread):
             time.sleep(0.2)
 
 
-def run(ranks, job, name, *options):
-    """One run: wall seconds, samples/s of the run itself, peak MiB of rank 0 and of another."""
+def processor_seconds():
+    """Of all children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run(ranks, job, name, *options, bind=()):
+    """One run: wall seconds, samples/s of the run itself, processor time, peak MiB of rank 0 and of another."""
     path = os.path.join(SCRATCH, name)
     shutil.rmtree(path, ignore_errors=True)
     memory = Memory(path)
     memory.start()
-    start = time.monotonic()
-    done = subprocess.run(["mpirun", "--bind-to", "none", "-np", str(ranks), METAVAR, "run", *job, "-o", path,
+    start, processor = time.monotonic(), processor_seconds()
+    done = subprocess.run(["mpirun", "--bind-to", "none", "-np", str(ranks), *bind, METAVAR, "run", *job, "-o", path,
                            "--progress", "3600", *options], capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - start
+    seconds, processor = time.monotonic() - start, processor_seconds() - processor
     memory.over = True
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     rate = re.findall(r"([\d.]+)( [kMG])?/s, ", done.stderr)[-1]
     return {"seconds": seconds, "rate": float(rate[0]) * {"": 1, " k": 1e3, " M": 1e6, " G": 1e9}[rate[1]],
-            "master_mib": memory.peak.get(False, 0), "worker_mib": memory.peak.get(True, 0)}
+            "processor": processor, "master_mib": memory.peak.get(False, 0), "worker_mib": memory.peak.get(True, 0)}
+
+
+def bound(core, name):
+    return run(1, PART, name, bind=("taskset", "-c", str(core)))
+
+
+def side_by_side():
+    """Rates of one run for each of two cores, at the same time."""
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(bound, sorted(os.sched_getaffinity(0))[:2], ("first", "second")))
+    return {"rate": sum(one["rate"] for one in runs)}
 
 
 def line(what, ranks, **values):
@@ -68,7 +96,8 @@ def line(what, ranks, **values):
            "commit": re.search(r"git (\S+?)\)", version)[1], "cpu": cpu, "cores": len(os.sched_getaffinity(0)),
            "load": round(os.getloadavg()[0], 1), "what": what, "ranks": ranks}
     row |= {key: f"{values[key]:.4g}" if key in values else ""
-            for key in ("seconds", "rate", "ratio", "master_mib", "worker_mib", "megabytes")}
+            for key in ("seconds", "rate", "ratio", "processor", "processor_ratio", "two_alone", "master_mib", "worker_mib",
+                        "megabytes")}
     new = not os.path.exists(OUT)
     with open(OUT, "a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, row, lineterminator="\n")
@@ -78,25 +107,31 @@ def line(what, ranks, **values):
     print(f"{what}, {ranks} ranks: " + ", ".join(f"{k} {row[k]}" for k in values), flush=True)
 
 
-def median(runs, key):
-    return sorted(r[key] for r in runs)[len(runs) // 2]
-
-
 def one_and_two():
-    """One rank, two ranks, two ranks that keep every sample, by turns."""
-    ways = {"one": (1, ()), "two": (2, ()), "samples": (2, ("--set", "estimators.*.store=samples"))}
-    runs = {way: [] for way in ways}
-    for _ in range(2):
-        for way, (ranks, options) in ways.items():
-            runs[way].append(run(ranks, PART, way, *options))
-    pairs = list(zip(runs["one"], runs["two"], runs["samples"]))
-    line("long study", 1, seconds=median(runs["one"], "seconds"), rate=median(runs["one"], "rate"))
-    line("long study", 2, seconds=median(runs["two"], "seconds"), rate=median(runs["two"], "rate"),
-         ratio=sum(b["rate"] / a["rate"] for a, b, _ in pairs) / len(pairs), master_mib=runs["two"][0]["master_mib"],
-         worker_mib=runs["two"][0]["worker_mib"])
-    line("long study, all samples", 2, seconds=median(runs["samples"], "seconds"), rate=median(runs["samples"], "rate"),
-         ratio=sum(c["seconds"] / b["seconds"] for _, b, c in pairs) / len(pairs),
-         master_mib=runs["samples"][0]["master_mib"], worker_mib=runs["samples"][0]["worker_mib"])
+    """One rank, two ranks, two ranks that keep every sample, one on its own core, two that are not one run: by turns."""
+    samples = ("--set", "estimators.*.store=samples")
+    ways = {"one": lambda: run(1, PART, "one"), "two": lambda: run(2, PART, "two"),
+            "samples": lambda: run(2, PART, "samples", *samples),
+            "alone": lambda: bound(min(os.sched_getaffinity(0)), "alone"), "both": side_by_side}
+    turns = []
+    for turn in range(TURNS):
+        turns.append({way: start() for way, start in ways.items()})
+        print(f"turn {turn + 1}: " + ", ".join(f"{way} {one['rate']:.4g}/s" for way, one in turns[-1].items()), flush=True)
+
+    def median(way, key):
+        return statistics.median(turn[way][key] for turn in turns)
+
+    def ratio(way, other, key):
+        return statistics.median(turn[way][key] / turn[other][key] for turn in turns)
+
+    def all_of(way):
+        return {key: median(way, key) for key in ("seconds", "rate", "processor", "master_mib", "worker_mib")}
+
+    line("long study", 1, **all_of("one"))
+    line("long study", 2, **all_of("two"), ratio=ratio("two", "one", "rate"),
+         processor_ratio=2 * ratio("one", "two", "processor"), two_alone=ratio("both", "alone", "rate"))
+    line("long study, all samples", 2, **all_of("samples"), ratio=ratio("samples", "two", "seconds"),
+         processor_ratio=ratio("samples", "two", "processor"))
 
 
 def afterwards():
@@ -119,11 +154,12 @@ def idle_ranks():
                    "estimators:\n  - {name: fd, eps: 0.1, replicates: 800000}\n")
     for ranks in RANKS:
         one = run(ranks, [job], "tiny", "--set", f"estimators.0.replicates={8 * UNITS}", "--master-computes", "no")
-        line("units of no time (rate: units/s)", ranks, seconds=one["seconds"], rate=one["rate"] / 8,
-             master_mib=one["master_mib"], worker_mib=one["worker_mib"])
+        line("units of no time (rate: units/s)", ranks, **one | {"rate": one["rate"] / 8})
 
 
 if __name__ == "__main__":
+    print("ranks.py: one rank and two on a part of the long study, every sample against moments, results.h5 and analyze, "
+          "units of no time with 8 to 64 ranks", flush=True)
     os.makedirs("runs", exist_ok=True)
     SCRATCH = tempfile.mkdtemp(prefix="bench.", dir="runs")
     try:

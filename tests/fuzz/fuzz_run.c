@@ -108,7 +108,7 @@ static int go_on(void)
   }
   in_run("results.h5", results);
   if (code == MV_EXIT_OK && (done || access(results, F_OK) != 0 || mv_results_digest(run, hex) != MV_EXIT_OK))
-    code = mv_store_finalize(store);
+    code = mv_store_finalize(store, NULL);
   mv_store_close(store);
   return code;
 }
