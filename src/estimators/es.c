@@ -149,7 +149,8 @@ static void coords_of_member(const struct settings *s, int member, struct mv_coo
   }
 }
 
-/* Both members of a pair: their windows' starts, means to mean[2][lengths]; adds all R_n to the objective. */
+/* Both members of a pair: their windows' starts, means to mean[2][lengths]; adds all R_n to the objective. A lifetime that
+ * goes on is the member's own. */
 static void simulate_pair(const struct mv_request *r, struct mv_walk *walk, struct mv_window_sums *sums, int64_t pair,
                           const num *z, num *eta, num *mean, num *objective, num *window_start)
 {
@@ -165,11 +166,19 @@ static void simulate_pair(const struct mv_request *r, struct mv_walk *walk, stru
         NUM_LANE(window_start, (2 * pair + m) * lengths + t, l) = (double)sums->start[t][l];
     }
     sums->window = mean + m * lengths;
+    walk->state = r->state ? r->state + (2 * pair + m) * r->problem->shape.state : NULL;
     mv_window_means(walk, sums);
     *objective += sums->all;
   }
   for (int l = 0; l < MV_LANES_MAX; l++)
     walk->coords.lifetime[l] += 2;
+}
+
+/* The direction of a pair. Lifetimes that go on have one key for all windows, and new directions in each. */
+static void draw_direction(const struct mv_request *r, const struct mv_walk *walk, int64_t pair, num *z)
+{
+  const struct settings *s = r->settings;
+  mv_direction_draw(walk, r->draw, r->first / r->problem->steps * (s->population / 2) + pair, z);
 }
 
 /* Shapes fitness[population][lengths] over the population, into out. */
@@ -218,7 +227,7 @@ static void sample(const struct mv_request *r)
 
   for (int64_t pair = 0; pair < s->population / 2 && !followed; pair++) {
     num *here = shapes ? fitness + 2 * pair * lengths : mean;
-    mv_direction_draw(&walk, r->draw, pair, z);
+    draw_direction(r, &walk, pair, z);
     simulate_pair(r, &walk, &sums, pair, z, eta, here, objective, window_start);
     if (!shapes)
       follow_pair(here, lengths, meta, z, gradient);
@@ -229,7 +238,7 @@ static void sample(const struct mv_request *r)
     followed = shaped;
   }
   for (int64_t pair = 0; pair < s->population / 2 && followed; pair++) {
-    mv_direction_draw(&walk, r->draw, pair, z);
+    draw_direction(r, &walk, pair, z);
     follow_pair(followed + 2 * pair * lengths, lengths, meta, z, gradient);
   }
   for (int i = 0; i < lengths * meta; i++)
@@ -247,6 +256,7 @@ MV_ESTIMATOR(es) = {
     .fields = fields,
     .settings_size = sizeof(struct settings),
     .perturbs = true,
+    .carries = true,
     .complete = complete,
     .outputs = outputs,
     .cost = cost,
