@@ -51,8 +51,8 @@ static bool read_state(const struct mv_plan *plan, const struct mv_results *resu
   return fine;
 }
 
-/* All updates up to this one. */
-static void compute_curve(struct mv_again *a, const struct mv_unit *unit, void *out)
+/* All updates of the curve up to the unit's last. */
+static void compute_curve(struct mv_again *a, const struct mv_unit *unit, void *out, size_t size)
 {
   const int cell = (int)unit->cell;
   const int64_t values = a->plan->layout[mv_plan_entry(a->plan, cell)].values;
@@ -60,19 +60,21 @@ static void compute_curve(struct mv_again *a, const struct mv_unit *unit, void *
   double *row = mv_memory_take((size_t)values, sizeof *row), *next = mv_memory_take((size_t)values, sizeof *next);
   struct mv_result_head *head = out;
   struct mv_result view;
-  mv_record_start(a->plan, cell, next);
-  for (int64_t u = 0; u <= unit->first; u++) {
-    memcpy(row, next, (size_t)values * sizeof *row);
-    head->nonfinite = mv_population_row(a->population, cell, u, carried, row);
-    mv_record_next(a->plan, cell, row, next);
-  }
-  head->unit = *unit;
-  head->bytes = (int64_t)mv_result_bytes(a->plan, unit);
-  bool fits = mv_result_view(a->plan, out, (size_t)head->bytes, &view);
+  *head = (struct mv_result_head){.unit = *unit, .bytes = (int64_t)size};
+  bool fits = mv_result_view(a->plan, out, size, &view);
   assert(fits);
   (void)fits;
-  memcpy((double *)view.values, row, (size_t)values * sizeof *row);
-  *(int8_t *)view.status = (int8_t)head->nonfinite;
+  mv_record_start(a->plan, cell, next);
+  for (int64_t u = 0; u < unit->first + unit->count; u++) {
+    memcpy(row, next, (size_t)values * sizeof *row);
+    int8_t status = mv_population_row(a->population, cell, u, carried, row);
+    mv_record_next(a->plan, cell, row, next);
+    if (u >= unit->first) {
+      memcpy((double *)view.values + (u - unit->first) * values, row, (size_t)values * sizeof *row);
+      ((int8_t *)view.status)[u - unit->first] = status;
+      head->nonfinite += status != MV_OK;
+    }
+  }
   free(next);
   free(row);
   free(carried);
@@ -101,7 +103,7 @@ void *mv_again_compute(struct mv_again *a, const struct mv_results *results, con
   if (a->worker) {
     mv_worker_compute(a->worker, unit, out);
   } else if (mv_job_carries(a->plan->job)) {
-    compute_curve(a, unit, out);
+    compute_curve(a, unit, out, *size);
   } else if (!compute_update(a, results, unit, out, *size)) {
     free(out);
     return NULL;

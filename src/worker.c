@@ -43,7 +43,7 @@ static struct sizes worker_sizes(const struct mv_plan *plan)
     size_t values = (size_t)plan->layout[e].values;
     size_t arena = entry->estimator->workspace(entry->settings, &job->problem);
     size_t outputs = 2 * mv_arena_cost(values * (size_t)job->kernel->lanes * sizeof(double)); /* and fitness given */
-    if (job->train.lifetimes == MV_CARRIED && entry->estimator->carries)
+    if (job->train.lifetimes == MV_CARRIED && entry->estimator->carries && job->kernel->lanes > 1)
       outputs += mv_arena_cost((size_t)(mv_replicate_state(job, e) * job->kernel->lanes) * sizeof(double));
     most.arena = arena > most.arena ? arena : most.arena;
     most.outputs = outputs > most.outputs ? outputs : most.outputs;
@@ -159,13 +159,15 @@ int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struc
     double *outputs = mv_arena_take(&worker->outputs, (size_t)(layout->values * lanes) * sizeof(double));
     request.values = (num *)outputs;
     request.fitness = fitness ? give_fitness(worker, request.count, members, fitness + r * members) : NULL;
-    double *theta = state ? mv_arena_take(&worker->outputs, (size_t)(carried * lanes) * sizeof(double)) : NULL;
+    double *own = state ? state + r * carried : NULL, *theta = own;
+    if (own && lanes > 1) {
+      theta = mv_arena_take(&worker->outputs, (size_t)(carried * lanes) * sizeof(double));
+      give_state(carried, lanes, request.count, own, theta);
+    }
     request.state = (num *)theta;
-    if (state && step > 0)
-      give_state(carried, lanes, request.count, state + r * carried, theta);
     entry->estimator->sample(&request);
-    if (state)
-      take_state(carried, lanes, request.count, theta, state + r * carried);
+    if (own && lanes > 1)
+      take_state(carried, lanes, request.count, theta, own);
     for (int lane = 0; lane < request.count; lane++) {
       status[r + lane] = take_row(layout, outputs, lanes, lane, rows + (r + lane) * layout->values);
       nonfinite += status[r + lane] != MV_OK;

@@ -143,10 +143,11 @@ struct mv_audit {
   int64_t lines, damaged_lines; /* of the manifest */
   int64_t torn_lines;           /* cut off when a process was killed while it wrote them; they never counted */
   int64_t shards, damaged_shards, bytes;
-  int64_t samples;        /* that the whole shards hold */
-  bool finished;          /* results.h5 is there */
-  int rounds;             /* of a stopping rule, decided */
-  int64_t cells_going_on; /* by the last round that is on record */
+  int64_t carried, damaged_carried; /* files of what lifetimes carry (mv_store_carried) */
+  int64_t samples;                  /* that the whole shards hold */
+  bool finished;                    /* results.h5 is there */
+  int rounds;                       /* of a stopping rule, decided */
+  int64_t cells_going_on;           /* by the last round that is on record */
 };
 int mv_store_audit(const char *run, const struct mv_plan *, struct mv_audit *); /* plan: told what cells are to have */
 
