@@ -315,11 +315,6 @@ int64_t mv_population_state(const struct mv_job *job, int entry, int64_t first, 
   return first < blocks_of(job, e) ? (to - from) * each : 0;
 }
 
-static int64_t first_step(const struct mv_job *job, int64_t update)
-{
-  return mv_job_carries(job) ? update * job->lifetime_length : 0;
-}
-
 void mv_population_compute(struct mv_population *p, int cell, int64_t update, const double *eta, int64_t first,
                            int64_t count, double *state, double *sums)
 {
@@ -333,8 +328,8 @@ void mv_population_compute(struct mv_population *p, int cell, int64_t update, co
     const struct block block = block_view(job->meta, sums);
     int64_t from;
     const int replicates = replicates_at(&p->job, &p->job.entries[which], b < own ? b : b - own, &from);
-    mv_worker_rows(p->worker, which, eta, key_of(p, cell, update, b >= own), from, replicates, NULL,
-                   first_step(job, update), state, p->rows, p->status);
+    mv_worker_rows(p->worker, which, eta, key_of(p, cell, update, b >= own), from, replicates, NULL, update, state,
+                   p->rows, p->status);
     state = state ? state + replicates * mv_replicate_state(job, entry) : NULL;
     add_values(p, which, replicates, &block);
     if (b < own && shapes) {
@@ -361,7 +356,7 @@ static void shape(struct mv_population *p, int cell, int64_t update, const doubl
     int64_t from;
     const int replicates = replicates_at(job, e, b, &from);
     mv_worker_rows(p->worker, entry, eta, key_of(p, cell, update, false), from, replicates, p->fitness + b * members,
-                   first_step(job, update), NULL, p->rows, p->status);
+                   update, NULL, p->rows, p->status);
     add_gradients(p, entry, replicates, &block);
   }
 }

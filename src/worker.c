@@ -140,7 +140,8 @@ static void take_state(int64_t size, int lanes, int count, const double *in, dou
 }
 
 int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struct mv_key key, int64_t first,
-                       int64_t count, const double *fitness, int64_t step, double *state, double *rows, int8_t *status)
+                       int64_t count, const double *fitness, int64_t update, double *state, double *rows,
+                       int8_t *status)
 {
   const int lanes = worker->lanes;
   const struct mv_job *job = worker->plan->job;
@@ -148,7 +149,8 @@ int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struc
   const struct mv_layout *layout = &worker->plan->layout[e];
   struct mv_request request = {.problem = &job->problem, .settings = entry->settings, .eta = eta, .key = key};
   const int64_t carried = state ? mv_replicate_state(job, e) : 0;
-  request.first = step;
+  request.update = update;
+  request.first = job->train.lifetimes == MV_CARRIED ? update * job->lifetime_length : 0;
   int64_t offset, members = mv_layout_fitness(layout, &offset);
   int64_t nonfinite = 0;
   for (int64_t r = 0; r < count; r += lanes) {

@@ -41,6 +41,7 @@ static void sample_window(struct rig *r, const double *eta, int64_t first, doubl
                          .eta = eta,
                          .key = key,
                          .count = r->kernel->lanes,
+                         .update = first / r->problem.steps,
                          .first = first,
                          .state = (void *)state,
                          .arena = &r->arena,
@@ -221,15 +222,17 @@ static void members_keep_their_own_state(void **state)
   for (int k = 0; k < 12; k++) {
     struct rig r;
     const char *task = tasks[k % 3];
-    const double sigma = 0.1;
     make(&r, mv_kernel_find("scalar"), task, "es", T);
     rig_choose(&r, "noise_shared", shares[k / 3]);
     *(int64_t *)rig_setting(&r, "population") = MEMBERS;
+    *(double *)rig_setting(&r, "sigma_decay") = 0.5;
+    *(double *)rig_setting(&r, "sigma_min") = 0.03;
     rig_ready(&r);
     const int meta = r.problem.shape.meta, size = r.problem.shape.state;
     double eta[meta], at[meta], z[meta], gradient[meta], *a = state_make(&r, MEMBERS), *b = state_make(&r, MEMBERS);
     mv_selfcheck_eta(&r.problem.shape, eta);
     for (int64_t u = 0; u < WINDOWS; u++) {
+      const double sigma = (const double[]){0.1, 0.05, 0.03}[u];
       sample_window(&r, eta, u * T, a);
       memset(gradient, 0, sizeof gradient);
       for (int m = 0; m < MEMBERS; m++) {

@@ -75,6 +75,7 @@ struct mv_request {
   int64_t lifetime[MV_LANES_MAX]; /* index of the lifetime draw within the task instance */
   int64_t draw[MV_LANES_MAX];     /* index of the replicate within the task instance: r % (P L) */
   const struct mv_forced *forced; /* NULL: random */
+  int64_t update;                 /* of a training, else 0 */
   int64_t first;                  /* the inner step at which the lifetimes begin or, if > 0, go on */
   num *state;                     /* [lifetimes][state] of task: mv_walk.state of each; NULL: nobody goes on */
   const num *fitness;             /* shaped, of every member: follow these and simulate nothing; NULL: simulate */
