@@ -14,7 +14,7 @@
 #include "metavar/train.h"
 
 #define ROWS_MOST  2000 /* of one curve in curves.csv; */
-#define GOING_MOST 200  /* likewise where lifetimes go on: means that follow each other, no evaluations */
+#define GOING_MOST 60   /* likewise where lifetimes go on: means that follow each other, no evaluations */
 #define PATH_MOST  500  /* in paths.csv */
 #define LAST_SHARE 10   /* the end: one part in so many */
 
