@@ -47,7 +47,7 @@ export METAVAR_COMMIT_SECONDS=0
 kept() { [ "$(find killed/carried -name '*.bin' | wc -l)" -le 24 ]; } # two of each curve
 for point in carried.half:5 carried.durable:9 shard.synced:11 manifest.half:12 manifest.synced:20; do
   rm -rf killed
-  METAVAR_KILL_AT=$point "$metavar" train all.yaml -o killed -q --set unit=3 2>/dev/null
+  (METAVAR_KILL_AT=$point "$metavar" train all.yaml -o killed -q --set unit=3; :) 2>/dev/null # the shell's word of it too
   check "killed at $point: goes on" code 0 mpirun -np 2 "$metavar" train all.yaml -o killed -q --set unit=4
   check "the same bits" same "$(digest all)" "$(digest killed)"
   check "the last two states of a curve are kept" kept
@@ -57,9 +57,10 @@ shot=$!
 for _ in $(seq 200); do [ "$(grep -c . shot/manifest.jsonl 2>/dev/null)" -gt 20 ] 2>/dev/null && break; sleep 0.02; done
 kill -9 $shot $(sed -n 's/.*pid \([0-9]*\).*/\1/p' shot/run.lock) 2>/dev/null
 wait $shot 2>/dev/null
+check "it was in the middle" test ! -e shot/results.h5
 check "kill -9 of mpirun and rank 0 in the middle" code 0 mpirun -np 3 "$metavar" train all.yaml -o shot -q
 check "the same bits" same "$(digest all)" "$(digest shot)"
-METAVAR_KILL_AT=manifest.synced:40 "$metavar" train all.yaml -o hurt -q --set unit=3 2>/dev/null
+(METAVAR_KILL_AT=manifest.synced:40 "$metavar" train all.yaml -o hurt -q --set unit=3; :) 2>/dev/null
 check "verify an unfinished run" code 0 "$metavar" verify hurt
 rm -f hurt/carried/*-1.bin
 printf X | dd of="$(ls hurt/carried/*-3.bin | tail -1)" bs=1 seek=9 conv=notrunc 2>/dev/null
@@ -80,4 +81,22 @@ check "every bit" says 'this sample: every bit as stored'
 check "plan" code 0 "$metavar" plan all.yaml
 check "tells what is carried" says 'carried: .* by the lifetimes of all curves'
 check "analyze" code 0 "$metavar" analyze all
+check "another one" code 0 "$metavar" analyze parts
+check "both in one picture" code 0 "$metavar" plot all --beside parts --only learning_curves
+lives() { # curves.csv against the file itself
+  /usr/bin/python3 - <<'P'
+import csv
+import xarray as xr
+
+for row in csv.DictReader(open("all/analysis/curves.csv")):
+    data = xr.open_dataset("all/results.h5", engine="h5netcdf", group=row["entry"])
+    update, first = int(row["update"]), 2 * int(row["start"])
+    assert float(row["lifetime_steps"]) == 6 * (update + 1)
+    assert abs(float(row["objective"]) - data.objective.values[first : first + 2, update].mean()) < 1e-13
+drawn = {row["entry"] for row in csv.DictReader(open("all/analysis/learning_curves.csv"))}
+assert drawn == {"backprop_lambda0 T=6", "backprop_lambda1 T=6", "es T=6", "plain T=150", "ranked T=150"}
+P
+}
+check "steps of lifetimes, and their windows" lives
+check "a run without curves" code 65 "$metavar" plot all --beside "$scratch/nowhere"
 check "report" code 0 "$metavar" report all

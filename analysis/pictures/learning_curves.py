@@ -85,7 +85,7 @@ def draw(tables):
             points = points_of(chosen, column)
             for ax, across in zip(line, ("lifetime_steps" if carried else "update", "steps")):
                 draw_curve(ax, points, across, colour)
-                ax.grid()
+                ax.grid(True)
             drawn += points
         first = next(row for row in rows if row["start"] == start)
         line[0].set_ylabel(f"objective\nfrom {start_of(first)}")
@@ -96,7 +96,8 @@ def draw(tables):
         axes[-1][0].xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[-1][1].xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[-1][1].set_xlabel("inner steps spent on gradients (primal + tangent)")
-    below(figure, [Line2D([], [], color=colour, lw=1.5, label=entry) for entry, colour in colours.items()], min(len(colours), 5))
+    lines = -(-len(colours) // 5)
+    below(figure, [Line2D([], [], color=colour, lw=1.5, label=entry) for entry, colour in colours.items()], -(-len(colours) // lines))
     seeds = max(point["seeds"] for point in drawn)
     where = "at unperturbed eta over held-out replicates" if column == "evaluated" else "of the replicates that gradients come from"
     band = f"one standard error over {seeds} seeds" if seeds > 1 else "one standard error over replicates (there is one seed)"
