@@ -182,6 +182,12 @@ $(BUILD)/jax/installed-$(JAX_VERSION):
 	@touch $@
 bench-jax: all $(BUILD)/jax/installed-$(JAX_VERSION)
 	@$(BUILD)/jax/bin/python tests/bench/jax_pairs.py $(BUILD)/metavar $(JAX_VERSION) tests/bench/results/jax.csv
+# The maze's inner update against the same in JAX; half a minute, after the environment.
+$(BUILD)/bench/update_worker: tests/bench/update_worker.c tests/bench/bench.h $(BUILD)/libmetavar.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -O3 -Itests $< $(BUILD)/libmetavar.a -lcmocka $(LIBS) -o $@
+bench-jax-update: $(BUILD)/bench/update_worker $(BUILD)/jax/installed-$(JAX_VERSION)
+	@$(BUILD)/jax/bin/python tests/bench/jax_update.py $< $(JAX_VERSION) tests/bench/results/update.csv
 # The store; the farm against its simulation; one rank and two, idle ranks, memory; many ranks simulated. A few minutes each.
 $(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h $(BUILD)/libmetavar.a Makefile
 	@mkdir -p $(@D)
@@ -196,7 +202,7 @@ bench-plan: $(BUILD)/bench/bench_plan
 	@$< tests/bench/results/plan.csv
 bench-reference: all
 	@tests/bench/reference.sh
-.PHONY: bench-floor bench-reverse bench-network bench-analyze bench-reference bench-store bench-farm bench-ranks bench-plan bench-scale bench-jax
+.PHONY: bench-floor bench-reverse bench-network bench-analyze bench-reference bench-store bench-farm bench-ranks bench-plan bench-scale bench-jax bench-jax-update
 bench-scale: bench-store bench-farm bench-ranks bench-plan
 bench: bench-floor bench-reverse bench-network bench-analyze bench-reference bench-scale
 
@@ -218,6 +224,7 @@ help:
 	@echo 'make bench     inner steps per second of every kernel against the floor, walks back, networks against dgemm,'
 	@echo '               analysis of 10^7 samples, the reference against fd: lines in tests/bench/results/'
 	@echo 'make bench-jax the long study against the same in JAX, which it installs in $(BUILD)/jax: lines in tests/bench/results/'
+	@echo 'make bench-jax-update  the inner update of the maze, and its tangent, against the same in JAX'
 	@echo 'make bench-scale the part of it that is about many ranks: bench-store, bench-farm, bench-ranks, bench-plan'
 	@echo 'make deps      install missing Debian packages (root or sudo); deps-test: those of the tests too'
 

@@ -1,4 +1,5 @@
-/* differences.c - paired differences: neighbours along one axis of an entry, and equal settings of two entries.
+/* differences.c - paired differences: neighbours along one axis of an entry, and equal settings of two entries, the second
+ * maybe of the reference run.
  *
  *     difference2     |E g_a - E g_b|^2, unbiased (vector.c)
  *     bias2_change    |bias of a|^2 - |bias of b|^2 = (g_a - g_b).(g_a + g_b - 2 r), unbiased
@@ -146,10 +147,11 @@ void mv_differences_plan(const struct mv_tables *t, struct mv_table *table)
       for (int u = s + 1; u < own->count; u++)
         if (!own->at[s].hidden && !own->at[u].hidden && is_neighbour(&t->member[e], s, u))
           add(&list, e, s, e, u);
-    for (int f = e + 1; f < t->entries; f++)
+    for (int f = e + 1; f < t->members; f++)
       for (int s = 0; s < own->count; s++)
         for (int u = 0; u < t->member[f].settings.count; u++)
-          if (!own->at[s].hidden && !t->member[f].settings.at[u].hidden && is_alike(t, e, s, f, u))
+          if (!own->at[s].hidden && (t->member[f].guest || !t->member[f].settings.at[u].hidden) &&
+              is_alike(t, e, s, f, u))
             add(&list, e, s, f, u);
   }
   *table = (struct mv_table){.file = "differences.csv",

@@ -1,8 +1,8 @@
 /* members.c - what an analysis compares: the entries of the run, and the references of another one.
  *
  * `--reference` names an entry of the run (LABEL), a run (RUN2) or an entry of a run (RUN2:LABEL). From another run come
- * all entries of the estimator `reference`, and the one that is named. It has to have the same task and lifetimes, and the
- * run's eta points among its own. With the same seed its replicates share their random numbers with the run's, and
+ * all entries of the estimator `reference`, and the one that is named. It has to have the same task and lifetimes, but
+ * for settings that change estimates only, and the run's eta points among its own. With the same seed its replicates share their random numbers with the run's, and
  * pair with them; in chunks of as many task instances as blocks of both runs have in common.
  */
 #define _GNU_SOURCE
@@ -135,6 +135,8 @@ bool mv_same_question(const struct mv_job *a, const struct mv_job *b, const char
                     : a->lifetime_length != b->lifetime_length ? "lifetime_length"
                                                                : NULL;
   for (const struct mv_field *f = a->task->fields; !key && f->name; f++) {
+    if (f->estimate)
+      continue;
     char mine[256], other[256];
     mv_field_print(f, a->task_settings, mine, sizeof mine);
     mv_field_print(f, b->task_settings, other, sizeof other);

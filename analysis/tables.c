@@ -29,7 +29,7 @@ void mv_warn(struct mv_tables *t, const char *format, ...)
 
 static void make_room(struct mv_tables *t)
 {
-  for (int e = 0; e < t->entries; e++) {
+  for (int e = 0; e < t->members; e++) {
     struct mv_member *m = &t->member[e];
     size_t settings = (size_t)m->settings.count, rows = (size_t)t->job->points * settings;
     m->row = mv_memory_take(rows, sizeof *m->row);
@@ -113,7 +113,7 @@ static int fill_point(struct mv_tables *t, int point)
     mv_panel_close(&panel, t->options.resamples, (uint32_t)point);
     mv_point_make(&at, &panel, &t->options, t->reference.member >= 0 ? &reference : NULL);
     struct passing pass = {t, &at, point, 0, 0};
-    for (pass.member = 0; pass.member < t->entries; pass.member++)
+    for (pass.member = 0; pass.member < t->members; pass.member++)
       mv_parallel(t->member[pass.member].settings.count, INFINITY, cell_task, &pass);
     for (pass.table = 0; pass.table < MV_TABLES; pass.table++)
       mv_parallel(t->table[pass.table].pieces, INFINITY, table_task, &pass);
@@ -139,7 +139,7 @@ static void grid_task(void *self, int setting)
 static void average(struct mv_tables *t)
 {
   struct passing pass = {.tables = t};
-  for (pass.member = 0; pass.member < t->entries; pass.member++)
+  for (pass.member = 0; pass.member < t->members; pass.member++)
     mv_parallel(t->member[pass.member].settings.count, INFINITY, grid_task, &pass);
   for (int k = 0; k < MV_TABLES; k++) {
     mv_table_finish(t, &t->table[k]);

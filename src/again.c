@@ -26,6 +26,12 @@ struct mv_again *mv_again_create(const struct mv_plan *plan)
   return a;
 }
 
+void mv_again_watch(struct mv_again *a, struct mv_trace *trace)
+{
+  if (a->worker)
+    mv_worker_watch(a->worker, trace);
+}
+
 void mv_again_free(struct mv_again *a)
 {
   mv_worker_free(a->worker);

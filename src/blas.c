@@ -1,4 +1,4 @@
-/* blas.c - OpenBLAS, loaded at run time.
+/* blas.c - OpenBLAS, loaded at run time; products of few rows go to the kernel (few_rows.h), in any the same bits.
  *
  * OpenBLAS has kernels for every kind of processor and picks those of the one it runs on, when it is loaded; each adds in
  * an order of its own. For the same bits everywhere the choice is taken from it: OPENBLAS_CORETYPE is set before that, to
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "metavar/blas.h"
+#include "metavar/kernel.h"
 #include "metavar/store.h"
 
 #define LIBRARY "libopenblas.so.0"
@@ -20,6 +21,7 @@ enum { ROW_MAJOR = 101, PLAIN = 111, TURNED = 112 }; /* of the CBLAS interface *
 static void (*dgemm)(int order, int turn_a, int turn_b, int m, int n, int k, double alpha, const double *a,
                      int stride_a, const double *b, int stride_b, double beta, double *c, int stride_c);
 static char *(*corename)(void);
+static const struct mv_kernel *own;
 static pthread_once_t opened = PTHREAD_ONCE_INIT;
 
 static const char *default_core(void)
@@ -40,6 +42,7 @@ __attribute__((constructor)) static void choose_core(void)
 
 static void load(void)
 {
+  own = mv_kernel_best();
   void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
   if (library) {
     *(void **)&dgemm = dlsym(library, "cblas_dgemm");
@@ -64,6 +67,9 @@ void mv_blas_product(bool turn_a, bool turn_b, int m, int n, int k, double alpha
                      double beta, double *c)
 {
   mv_blas_open();
-  dgemm(ROW_MAJOR, turn_a ? TURNED : PLAIN, turn_b ? TURNED : PLAIN, m, n, k, alpha, a, turn_a ? m : k, b,
-        turn_b ? k : n, beta, c, n);
+  if (m <= MV_FEW_ROWS && !turn_a && !turn_b && alpha == 1.0 && beta == 1.0)
+    own->few_rows(m, n, k, a, b, c);
+  else
+    dgemm(ROW_MAJOR, turn_a ? TURNED : PLAIN, turn_b ? TURNED : PLAIN, m, n, k, alpha, a, turn_a ? m : k, b,
+          turn_b ? k : n, beta, c, n);
 }

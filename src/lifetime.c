@@ -106,6 +106,8 @@ void mv_lifetime_open(struct mv_lifetime *l, const struct mv_walk *w, num *theta
 {
   const struct mv_problem *p = w->problem;
   noise_open(l, w);
+  if (w->trace)
+    w->trace->lifetimes++;
   num *instance = mv_arena_take(w->arena, sizeof(num) * (size_t)p->shape.instance);
   num *prepared = mv_arena_take(w->arena, sizeof(num) * (size_t)p->shape.prepared);
   num *scratch = mv_arena_take(w->arena, sizeof(num) * (size_t)p->shape.scratch);
@@ -122,12 +124,34 @@ void mv_lifetime_open(struct mv_lifetime *l, const struct mv_walk *w, num *theta
   p->task->init(&l->life, &noise, theta);
 }
 
+static bool is_finite(double x) { return x - x == 0; }
+
+static void follow(const struct mv_walk *w, int64_t n, const num *theta_next, const struct mv_report *report)
+{
+  struct mv_trace *t = w->trace;
+  const num told[] = {report->objective, report->logp, report->surrogate, report->expected};
+  for (int l = 0; l < MV_LANES; l++) {
+    bool finite = true;
+    for (int i = 0; i < w->problem->shape.state; i++)
+      finite = finite && is_finite(MV_REAL_PART(NUM_LANE(theta_next, i, l)));
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+      finite = finite && is_finite(MV_REAL_PART(NUM_LANE(told, i, l)));
+    if (finite || t->found[l])
+      continue;
+    t->found[l] = true;
+    t->lifetime[l] = t->lifetimes - 1;
+    t->step[l] = n;
+  }
+}
+
 void mv_lifetime_step(struct mv_lifetime *l, int64_t n, const num *theta, num *theta_next, num *tape,
                       struct mv_report *report)
 {
   const struct mv_problem *p = l->walk->problem;
   const struct mv_noise noise = draw_step(l, &p->shape.at_step, n);
   p->task->step(&l->life, n, &noise, l->walk->shadow, theta, theta_next, tape, report);
+  if (l->walk->trace)
+    follow(l->walk, n, theta_next, report);
 }
 
 /* --- what estimators draw --------------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 
 #include <xxhash.h>
 
+#include "metavar/blas.h"
 #include "metavar/selfcheck.h"
 
 #define JVP_STEPS         40
@@ -96,6 +97,14 @@ bool mv_selfcheck_serves(const struct mv_kernel *kernel, const char *task)
   struct mv_problem p = mv_selfcheck_problem(kernel, task, NULL, 1, &settings);
   free(settings);
   return mv_kernel_for(kernel, &p.shape) == kernel;
+}
+
+bool mv_selfcheck_holds(const char *task)
+{
+  void *settings;
+  struct mv_problem p = mv_selfcheck_problem(mv_kernel_find("scalar"), task, NULL, 1, &settings);
+  free(settings);
+  return p.shape.lanes != 1 || !strcmp(mv_blas_core(), MV_GOLDEN_CORE);
 }
 
 /* --- derivatives ------------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  * variant. */
 #include <string.h>
 
+#include "metavar/few_rows.h"
 #include "metavar/kernel.h"
 #include "metavar/math.h"
 #include "metavar/noise.h"
@@ -80,6 +81,11 @@ static void draw(const struct mv_coords *coords, enum mv_purpose purpose, int64_
       out[i * MV_LANES + l] = (double)NUM_LANE(drawn, i, l);
 }
 
+static void few_rows(int m, int n, int k, const double *a, const double *b, double *c)
+{
+  mv_few_rows(m, n, k, a, b, c);
+}
+
 #define MV_KERNEL_(variant) const struct mv_kernel mv_kernel_##variant
 #define MV_KERNEL(variant)  MV_KERNEL_(variant)
 extern MV_KERNEL(MV_VARIANT);
@@ -94,6 +100,7 @@ MV_KERNEL(MV_VARIANT) = {
     .walk_bytes = mv_walk_bytes,
     .walk_back = mv_walk_back,
     .walk_back_bytes = mv_walk_back_bytes,
+    .few_rows = few_rows,
     .math = math,
     .draw = draw,
 };

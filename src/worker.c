@@ -19,6 +19,7 @@ struct mv_worker {
   int lanes;
   struct mv_arena arena;   /* of the estimator */
   struct mv_arena outputs; /* num values[layout.values] of one group, as the estimator leaves them, fitness and state */
+  struct mv_trace *trace;  /* NULL: nobody looks */
   double *rows;            /* [block][layout.values] samples on their way into moments, and their status */
   int8_t *status;
 };
@@ -76,6 +77,8 @@ struct mv_worker *mv_worker_create(const struct mv_plan *plan)
   worker->status = mv_memory_take(need.status, 1);
   return worker;
 }
+
+void mv_worker_watch(struct mv_worker *worker, struct mv_trace *trace) { worker->trace = trace; }
 
 void mv_worker_free(struct mv_worker *worker)
 {
@@ -147,7 +150,8 @@ int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struc
   const struct mv_job *job = worker->plan->job;
   const struct mv_entry *entry = &job->entries[e];
   const struct mv_layout *layout = &worker->plan->layout[e];
-  struct mv_request request = {.problem = &job->problem, .settings = entry->settings, .eta = eta, .key = key};
+  struct mv_request request = {
+      .problem = &job->problem, .settings = entry->settings, .eta = eta, .key = key, .trace = worker->trace};
   const int64_t carried = state ? mv_replicate_state(job, e) : 0;
   request.update = update;
   request.first = job->train.lifetimes == MV_CARRIED ? update * job->lifetime_length : 0;

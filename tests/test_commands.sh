@@ -92,6 +92,28 @@ check "analyze against itself" code 0 "$metavar" analyze "$dir/run1" -o "$dir/an
 check "the same bits on one core" code 0 taskset -c 0 "$metavar" analyze "$dir/run1" -o "$dir/an2" --bootstrap 200 --reference "$dir/run1:es"
 check "all tables are the same" diff -r "$dir/an1" "$dir/an2"
 check "no such reference" code 2 "$metavar" analyze "$dir/run1" -o "$dir/an3" --reference nowhere
+
+# Two outer losses of the maze: the same lifetimes, so each sample has its partner in the other run.
+maze() { # LOSS RUN SETTING...
+  printf 'name: m\nseed: 7\nlifetime_length: 2\nblock: 4\ntask: {name: maze, hidden: [4], outer_loss: %s}\neta: {points: [[0], [1]]}\n%s\n' "$1" \
+    'estimators: [{name: backprop, weighted: false, replicates: 120}]' >"$dir/maze.yaml"
+  "$metavar" run "$dir/maze.yaml" -o "$2" -q "${@:3}" >/dev/null
+}
+check "returns" maze first_state "$dir/returns"
+check "advantages" maze first_state_adv "$dir/advantages"
+check "returns in a larger maze" maze first_state "$dir/larger" --set task.side=4
+check "an outer loss against another" code 0 "$metavar" analyze "$dir/advantages" -o "$dir/an4" --bootstrap 200 --reference "$dir/returns:backprop"
+width() { # RUN: interval of the ratio of variances at lambda 0, of settings that have their equal in the reference run
+  awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+    $at["lambda_a"] == 0 && $at["lambda_b"] == 0 { print $at["variance_ratio_high"] - $at["variance_ratio_low"] }' "$1/differences.csv"
+}
+check "other random numbers" maze first_state "$dir/others" --set seed=8
+check "against these" code 0 "$metavar" analyze "$dir/advantages" -o "$dir/an5" --bootstrap 200 --reference "$dir/others:backprop"
+narrower() { awk -v a="$(width "$1")" -v b="$(width "$2")" 'BEGIN { print "# widths", a, b; exit !(a > 0 && a < b / 2) }'; }
+check "pairs have narrower intervals" narrower "$dir/an4" "$dir/an5"
+check "another maze is another question" code 2 "$metavar" analyze "$dir/advantages" -o "$dir/an6" --reference "$dir/larger:backprop"
+check "says what differs" grep -q 'its side is another one' "$dir/err"
+
 check "run again does nothing" code 0 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set unit=33
 check "another job is refused" code 78 "$metavar" run "$dir/job.yaml" -o "$dir/run1" -q --set seed=8
 

@@ -62,3 +62,10 @@ other_core() { # ranks with other kernels of OpenBLAS are refused
     -np 1 "$metavar" run "$job" -o "$scratch/mixed" --quiet 2>&1 | grep -q 'set OPENBLAS_CORETYPE'
 }
 check "maze: mixed kernels of OpenBLAS are refused" other_core
+check_core() { # digests of networks are for one kind of OpenBLAS's kernels; with another they are skipped, not wrong
+  local out
+  out=$(OPENBLAS_CORETYPE=Prescott "$metavar" check) && grep -q '^skip  *bits of backprop on maze' <<<"$out" && grep -q ', 0 failed, [0-9]* skipped$' <<<"$out"
+}
+check "check: networks are skipped with other kernels of OpenBLAS" check_core
+golden_core() { ! OPENBLAS_CORETYPE=Prescott "$metavar" check --golden >"$scratch/golden" 2>&1 && grep -q OPENBLAS_CORETYPE "$scratch/golden"; }
+check "check --golden: records no other digests of networks" golden_core

@@ -1,5 +1,5 @@
-/* test_nn.c - networks: initial weights, matrix products against loops, gradient and R-operator against finite differences,
- * symmetry of the Hessian.
+/* test_nn.c - networks: initial weights, matrix products against loops (those of few rows bit by bit), gradient and R-operator
+ * against finite differences, symmetry of the Hessian.
  */
 #include <gsl/gsl_cdf.h>
 
@@ -45,6 +45,34 @@ static void products(void **state)
     }
 }
 
+/* Our own for few rows, in every kernel: the bits of the definition. */
+static void few_rows(void **state)
+{
+  (void)state;
+  static const int size[][3] = {{1, 1, 1}, {1, 32, 10}, {5, 4, 256}, {10, 256, 26}, {9, 23, 33}, {15, 257, 100}};
+  static double a[1500], b[25700], start[3855], c[3855], expected[3855];
+  const struct mv_kernel *kernel[8];
+  const int kernels = mv_kernel_list(kernel);
+  for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+    const int m = size[i][0], n = size[i][1], k = size[i][2];
+    for (int j = 0; j < m * k; j++)
+      a[j] = any(j);
+    for (int j = 0; j < k * n; j++)
+      b[j] = any(3 * j + 1);
+    for (int j = 0; j < m * n; j++)
+      start[j] = expected[j] = any(5 * j + 2);
+    for (int r = 0; r < m; r++)
+      for (int p = 0; p < k; p++)
+        for (int s = 0; s < n; s++)
+          expected[r * n + s] += a[r * k + p] * b[p * n + s];
+    for (int v = 0; v < kernels; v++) {
+      memcpy(c, start, sizeof c);
+      kernel[v]->few_rows(m, n, k, a, b, c);
+      assert_memory_equal(c, expected, sizeof(double) * (size_t)(m * n));
+    }
+  }
+}
+
 enum { ROWS = 9, IN = 5, OUT = 3 };
 static const struct mv_nn net = {3, {IN, 7, 6, OUT}};
 
@@ -75,8 +103,7 @@ static void run(const double *theta, const double *v, struct pass *p, struct pas
       d[k] -= k == r % OUT;
     }
   }
-  memset(p->gradient, 0, sizeof p->gradient);
-  mv_nn_backward(&net, theta, ROWS, p->a, p->d, 1.0, p->gradient);
+  mv_nn_backward(&net, theta, ROWS, p->a, p->d, 1.0, NULL, p->gradient);
   if (v) {
     memset(dot->gradient, 0, sizeof dot->gradient);
     mv_nn_backward_dot(&net, theta, v, ROWS, p->a, dot->a, p->d, dot->d, 1.0, dot->gradient);
@@ -130,6 +157,6 @@ static void hessian(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(quantiles), cmocka_unit_test(products),
-                                     cmocka_unit_test(hessian)};
+                                     cmocka_unit_test(few_rows), cmocka_unit_test(hessian)};
   return cmocka_run_group_tests_name("networks", tests, NULL, NULL);
 }

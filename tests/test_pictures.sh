@@ -117,7 +117,7 @@ for verb in plot report; do
     env PYTHONPATH="$scratch/broken" "$metavar" $verb "$run"
 done
 
-# One meta-parameter: curves in the place of arrows.
+# One meta-parameter: mean and deviation of one sample as curves, in the place of arrows.
 one_parameter() {
   $py - "$tables" "$scratch/line" <<'PY'
 import csv, os, sys
@@ -133,9 +133,17 @@ with open(sys.argv[2] + "/cells.csv", "w", newline="") as file:
     writer.writerows(rows)
 PY
   cp "$tables/summary.json" "$scratch/line"
-  code 0 "" "$metavar" plot "$run" --tables "$scratch/line" --only gradient_field && whole
+  code 0 "" "$metavar" plot "$run" --tables "$scratch/line" --only gradient_line && whole || return 1
+  $py - "$scratch/line" <<'PY'
+import csv, sys
+rows = {name: list(csv.DictReader(open(f"{sys.argv[1]}/{name}.csv"))) for name in ("cells", "gradient_line")}
+drawn = next(row for row in rows["gradient_line"] if row["setting"].startswith("es"))
+cell = next(row for row in rows["cells"] if row["entry"] == "es" and row["truncation"] == drawn["setting"].split("=")[1] and row["point"] == drawn["point"])
+assert float(drawn["mean_0"]) == float(cell["mean_0"]) and abs(float(drawn["sd"]) ** 2 / float(cell["variance"]) - 1) < 1e-12, (drawn, cell)
+PY
 }
 check "one meta-parameter" one_parameter
+check "no arrows then" code 65 "left out gradient_field: drawn for two meta-parameters" "$metavar" plot "$run" --tables "$scratch/line" --only gradient_field
 
 # The report: one file, from a run whose job file and hosts are out to break it.
 sed -i 's/"hosts": "/&<script>alert(1)<\/script>,/' "$run/attempts/001.json"

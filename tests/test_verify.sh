@@ -44,6 +44,33 @@ check "its coordinates" says 'replicate  *776: task instance 258, lifetime 0, pe
 check "its bits" says 'this sample: every bit as stored'
 check "replay a sample of moments" code 0 "$metavar" replay run backprop 0 1049
 check "the bits of its block" says 'replicates 1000 to 1049: every bit as stored'
+
+cat >diverges.yaml <<'Y'
+name: diverges
+seed: 7
+lifetime_length: 12
+block: 16
+task: {name: maze, hidden: [4], learning_rate: 1e6, vf_coef: 1e6}
+eta: {points: [[0]]}
+estimators:
+  - {name: backprop, weighted: false, replicates: 32, lifetimes: 2}
+  - {name: es, replicates: 32, store: moments}
+Y
+check "a learner that diverges" code 0 "$metavar" run diverges.yaml -o diverges -q
+check "the first sample that is not finite" code 0 "$metavar" replay diverges backprop 0 nonfinite
+check "says where" says 'status  *not finite: lifetime 1 of 2, from inner step 9 of 12 on'
+at=$(sed -n 's/^replicate *\([0-9]*\):.*/\1/p' out)
+check "the first of moments" code 0 "$metavar" replay diverges es 0 nonfinite
+check "says where" says 'status  *not finite: lifetime . of 2, from inner step [0-9]* of 12 on'
+check "lifetimes that end before" code 0 "$metavar" run diverges.yaml -o before -q --set lifetime_length=9
+check "are finite" code 0 "$metavar" replay before backprop 0 "$at"
+check "says so" says 'status  *ok'
+check "one that ends just after" code 0 "$metavar" run diverges.yaml -o after -q --set lifetime_length=11
+check "its parameters are not" code 0 "$metavar" replay after backprop 0 "$at"
+check "says so" says 'status  *ok, but parameters are not finite: lifetime 1 of 2, from inner step 9 of 11 on'
+check "where all are finite" code 2 "$metavar" replay run es 1 nonfinite
+check "says so" says 'all samples of es at point 1 are finite'
+
 check "replay: no such label" code 2 "$metavar" replay run nothing 0 0
 check "replay: no such replicate" code 2 "$metavar" replay run es 0 777
 

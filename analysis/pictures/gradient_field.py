@@ -1,4 +1,4 @@
-"""The mean gradient over the eta plane against the reference: arrows for two meta-parameters, curves for one."""
+"""The mean gradient over the eta plane against the reference, as arrows."""
 
 import math
 
@@ -57,15 +57,6 @@ def draw_field(axes, rows, reference, factor, step, spread):
         limit(ends.min() - 1.1 * step, ends.max() + 1.1 * step)
 
 
-def draw_curve(axes, rows, reference, z):
-    for chosen, style in ((reference, {"color": "0.72", "lw": 2.5}), (rows, {"color": BLUE, "lw": 1, "marker": "o", "ms": 2.5})):
-        chosen = sorted(chosen, key=lambda row: row["eta_0"])
-        eta, mean, error = (np.array([row[name] for row in chosen]) for name in ("eta_0", "mean_0", "mean_se_0"))
-        axes.plot(eta, mean, **style)
-        axes.fill_between(eta, mean - z * error, mean + z * error, color=style["color"], alpha=0.3, lw=0)
-    axes.grid()
-
-
 def draw_plane(tables, grid, chosen, reference):
     at, truth, _ = arrows(reference)
     step, largest = spacing(at), np.hypot(*truth.T).max()
@@ -81,19 +72,13 @@ def draw_plane(tables, grid, chosen, reference):
     )
 
 
-def draw_line(tables, grid, chosen, reference):
-    for ax, rows in zip(grid.flat, chosen):
-        draw_curve(ax, rows, reference, tables.z)
-    return "reference", f"Mean gradient over eta (blue) and reference (grey). Bands: {tables.interval_text} of each."
-
-
-def draw_panels(tables, chosen, reference, meta):
+def draw_panels(tables, chosen, reference):
     columns, lines = min(COLUMNS, len(chosen)), math.ceil(len(chosen) / COLUMNS)
     figure, grid = plt.subplots(
         lines, columns, figsize=(max(DOUBLE * columns / COLUMNS, SINGLE), 0.5 + 1.85 * lines), sharex=True, sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    known, caption = (draw_plane if meta == 2 else draw_line)(tables, grid, chosen, reference)
+    known, caption = draw_plane(tables, grid, chosen, reference)
     for ax, rows in zip(grid.flat, chosen):
         ax.set_title(label(rows[0]), pad=3, fontsize=7)
     for ax in grid.flat[len(chosen) :]:
@@ -102,7 +87,7 @@ def draw_panels(tables, chosen, reference, meta):
         ax.tick_params(labelbottom=True)
         ax.set_xlabel(r"$\eta_0$")
     for ax in grid[:, 0]:
-        ax.set_ylabel(r"$\eta_1$" if meta == 2 else "mean gradient")
+        ax.set_ylabel(r"$\eta_1$")
     entries = [Line2D([], [], color="0.72", lw=3, label=known), Line2D([], [], color=BLUE, lw=1.2, label="mean of the setting")]
     region = f"{100 * tables.confidence:g} % region of the mean"
     entries.append(Line2D([], [], marker="o", ls="", ms=8, color=BLUE, alpha=0.18, mew=0, label=region))
@@ -122,22 +107,27 @@ def reference_of(tables, found, meta):
     return [{**row, **words, **mean, **{f"mean_se_{k}": math.nan for k in range(meta)}} for row, mean in zip(rows, truth)]
 
 
-def draw(tables):
+def gradients(tables):
+    """The rows of each setting that is a gradient, and the number of meta-parameters."""
     rows = tables.rows("cells", "role", "mean_0", "mean_se_0", "eta_0")
-    meta = sum(1 for name in (rows[0] if rows else ()) if name.startswith("eta_"))
-    if meta > 2:
-        raise LeftOut(f"drawn for one or two meta-parameters, and there are {meta}")
     found = {}
     for row in rows:
         if row["role"] == "gradient" and finite(row["mean_0"]):
             found.setdefault(setting(row), []).append(row)
+    return found, sum(1 for name in (rows[0] if rows else ()) if name.startswith("eta_"))
+
+
+def draw(tables):
+    found, meta = gradients(tables)
+    if meta != 2:
+        raise LeftOut(f"drawn for two meta-parameters, and there {'is one (see gradient_line)' if meta == 1 else f'are {meta}'}")
     reference = reference_of(tables, found, meta)
     if not reference:
         raise LeftOut("the run has no reference to compare with")
     keys = choose({key: f for key, f in found.items() if f is not reference})
     if not keys:
         raise LeftOut("there is nothing but the reference")
-    figure, caption = draw_panels(tables, [found[key] for key in keys], reference, meta)
+    figure, caption = draw_panels(tables, [found[key] for key in keys], reference)
     drawn = []
     for chosen in [reference, *(found[key] for key in keys)]:
         for row in chosen:

@@ -117,16 +117,15 @@ static inline void mv_actor_critic_update(const struct mv_actor_critic *ac, cons
                                           struct mv_lesson *s)
 {
   const int actions = mv_actions(ac), rows = ac->rows, actor = mv_nn_size(&ac->actor);
+  const double step = -ac->rate / rows;
   num *d = mv_logits(ac, s->actor_d), *dv = mv_values(ac, s->critic_d);
   for (int r = 0; r < rows; r++) {
     for (int k = r * actions; k < (r + 1) * actions; k++)
       d[k] = -s->advantage[r] * (s->chosen[k] - s->pi[k]) + *s->share * s->pi[k] * (s->log_pi[k] + s->entropy[r]);
     dv[r] = -ac->value_share * s->advantage[r];
   }
-  for (int i = 0; i < mv_actor_critic_size(ac); i++)
-    theta_next[i] = theta[i];
-  mv_nn_backward(&ac->actor, theta, rows, s->actor, s->actor_d, -ac->rate / rows, theta_next);
-  mv_nn_backward(&ac->critic, theta + actor, rows, s->critic, s->critic_d, -ac->rate / rows, theta_next + actor);
+  mv_nn_backward(&ac->critic, theta + actor, rows, s->critic, s->critic_d, step, theta + actor, theta_next + actor);
+  mv_nn_backward(&ac->actor, theta, rows, s->actor, s->actor_d, step, theta, theta_next);
 }
 
 /* --- tangent and adjoint --------------------------------------------------------------------------------------------- */

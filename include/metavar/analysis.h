@@ -136,7 +136,7 @@ void mv_grid_fill(struct mv_grid_row *, const struct mv_row *rows, int points, i
 
 struct mv_tables;
 
-/* An entry of the run, with its rows; or a guest: an entry of the reference run, which has none. */
+/* An entry of the run; or a guest: an entry of the reference run, whose rows are in no table. */
 struct mv_member {
   struct mv_results *results;
   const struct mv_job *job; /* its own run's */

@@ -80,7 +80,8 @@ struct mv_request {
   num *state;                     /* [lifetimes][state] of task: mv_walk.state of each; NULL: nobody goes on */
   const num *fitness;             /* shaped, of every member: follow these and simulate nothing; NULL: simulate */
   struct mv_arena *arena;
-  num *values; /* out: all outputs one after the other, each row-major: [mv_layout.values] */
+  struct mv_trace *trace; /* NULL: nobody looks */
+  num *values;            /* out: all outputs one after the other, each row-major: [mv_layout.values] */
 };
 
 struct mv_estimator {

@@ -49,6 +49,7 @@ struct mv_field {
   const char *unit;           /* UDUNITS text, "1" when dimensionless, NULL for words */
   const char *doc;            /* one sentence, lower case, no full stop */
   bool open_min;              /* min itself is not allowed */
+  bool estimate;              /* of a task: changes how samples are credited, not the objective that is estimated */
 };
 #define MV_FIELD_END                                                                                                   \
   {                                                                                                                    \

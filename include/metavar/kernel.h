@@ -14,6 +14,8 @@ struct mv_kernel {
   size_t (*walk_bytes)(const struct mv_problem *, int block_count);
   void (*walk_back)(struct mv_walk *, int64_t records, mv_observe *, mv_weigh *, void *self);
   size_t (*walk_back_bytes)(const struct mv_problem *, int64_t records, int block_count, int columns);
+  /* C[m][n] += A[m][k] B[k][n], fast for few rows (few_rows.h) */
+  void (*few_rows)(int m, int n, int k, const double *a, const double *b, double *c);
   /* [count] functions of the lanes, for tests: exp, log, log1p, sin and cos of 2 pi x, each over n doubles */
   void (*math)(const char *function, const double *x, double *y, int n);
   /* count uniforms or normals of every lane, as a walk draws them: out[count][lanes] */

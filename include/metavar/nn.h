@@ -120,15 +120,18 @@ static inline void mv_nn_forward_dot(const struct mv_nn *n, const num *params, c
   }
 }
 
-/* d_L is filled: d_1 .. d_{L-1} out, gradient += scale * g. gradient may not alias params. */
+/* d_L is filled: d_1 .. d_{L-1} out, gradient = start + scale * g. start: NULL is zero; params or gradient as well.
+ * gradient may not be params. A layer is copied when it is needed: a large net is larger than a cache. */
 static inline void mv_nn_backward(const struct mv_nn *n, const num *params, int rows, const num *a, num *d,
-                                  double scale, num *gradient)
+                                  double scale, const num *start, num *gradient)
 {
   for (int l = n->layers; l >= 1; l--) {
-    const int from = n->width[l - 1], to = n->width[l];
+    const int from = n->width[l - 1], to = n->width[l], weights = mv_nn_weights(n, l);
     const num *in = a + mv_nn_place(n, rows, l - 1), *out = d + mv_nn_place(n, rows, l);
     num *below = d + mv_nn_place(n, rows, l - 1);
-    mv_nn_product(true, false, from, to, rows, scale, in, out, gradient + mv_nn_weights(n, l));
+    if (start != gradient)
+      mv_nn_rows_set(1, (from + 1) * to, start ? start + weights : NULL, gradient + weights);
+    mv_nn_product(true, false, from, to, rows, scale, in, out, gradient + weights);
     mv_nn_rows_add(rows, to, scale, out, gradient + mv_nn_biases(n, l));
     if (l == 1)
       return;

@@ -63,5 +63,8 @@ int64_t mv_worker_rows(struct mv_worker *, int entry, const double *eta, struct 
 int64_t mv_replicate_state(const struct mv_job *, int entry);
 /* Computes a unit into out[mv_result_bytes]. */
 void mv_worker_compute(struct mv_worker *, const struct mv_unit *, void *out);
+struct mv_trace;
+/* Follows what is computed from now on, for units of one replicate: lane 0. */
+void mv_worker_watch(struct mv_worker *, struct mv_trace *);
 
 #endif

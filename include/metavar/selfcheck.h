@@ -54,7 +54,12 @@ void mv_selfcheck_arrange(enum mv_recipe, const struct mv_estimator *, void *set
 void mv_selfcheck_digest(const struct mv_kernel *, const char *task, const char *estimator, enum mv_recipe,
                          char hex[33]);
 
-/* The digest recorded when the pair was last changed on purpose; NULL if there is none. */
+/* The digest recorded when the pair was last changed on purpose; NULL if there is none. For a task of networks it holds
+ * with the kernels of OpenBLAS that it was recorded with: MV_GOLDEN_CORE. */
+#define MV_GOLDEN_CORE "Haswell"
 const char *mv_selfcheck_golden(const char *task, const char *estimator, enum mv_recipe);
+
+/* Whether it holds here; mv_blas_core tells what is in use. */
+bool mv_selfcheck_holds(const char *task);
 
 #endif

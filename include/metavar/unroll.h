@@ -40,6 +40,14 @@ struct mv_problem {
   enum mv_sampler sampler;
 };
 
+/* Where the lifetimes of a sample stop being finite, for one who looks into it: `replay`. Zero it before the sample. */
+struct mv_trace {
+  int64_t lifetimes;        /* simulated so far */
+  bool found[MV_LANES_MAX]; /* then the first such lifetime of the lane, and its step after which a parameter, or */
+  int64_t lifetime[MV_LANES_MAX]; /* the report, is not finite */
+  int64_t step[MV_LANES_MAX];
+};
+
 struct mv_arena;
 
 /* A block: columns inside a window [start, start + length) of each lane, all with one Hessian mode. Forwards a column is
@@ -75,6 +83,7 @@ struct mv_walk {
   struct mv_block *blocks;        /* [block_count] */
   int block_count;
   struct mv_arena *arena;
+  struct mv_trace *trace; /* NULL: nobody looks */
 };
 
 #ifdef MV_VARIANT /* each build of the kernel has its own */

@@ -123,10 +123,14 @@ static inline void mv_window_means(struct mv_walk *walk, struct mv_window_sums *
  * `lifetimes` lifetimes. */
 static inline struct mv_walk mv_request_walk(const struct mv_request *r, int64_t lifetimes, const num *eta)
 {
-  struct mv_walk w = {
-      .problem = r->problem, .forced = r->forced, .eta = eta, .steps = r->problem->steps, .arena = r->arena};
-  w.first = r->first;
-  w.state = r->state;
+  struct mv_walk w = {.problem = r->problem,
+                      .forced = r->forced,
+                      .eta = eta,
+                      .first = r->first,
+                      .steps = r->problem->steps,
+                      .state = r->state,
+                      .arena = r->arena,
+                      .trace = r->trace};
   w.coords.key = r->key;
   for (int l = 0; l < MV_LANES_MAX; l++) {
     w.coords.task[l] = r->task[l];

@@ -1,5 +1,5 @@
 /* replay.c - `metavar replay`: one sample again, in full detail: where its random numbers come from, every output by
- * name, and whether results.h5 holds the same bits. A sample is a function of its coordinates alone, so it can be had
+ * name, where it stops being finite, and whether results.h5 holds the same bits. A sample is a function of its coordinates alone, so it can be had
  * again at any time on any machine. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ struct replay {
   int64_t replicate;
 };
 
-/* ---- what is asked for -------------------------------------------------------------------------------------- */
+/* ---- the run -------------------------------------------------------------------------------------------------- */
 
 /* The job, from results.h5 if it is there. Exit code. */
 static int open_job(struct replay *r)
@@ -51,24 +51,6 @@ static int64_t read_index(const char *what, const char *text, int64_t most)
   }
   fprintf(stderr, "metavar replay: %s %s: must be a whole number from 0 to %lld\n", what, text, (long long)most - 1);
   return -1;
-}
-
-static bool read_place(struct replay *r, const struct mv_args *args)
-{
-  const struct mv_job *job = r->plan->job;
-  r->entry = mv_job_find(job, mv_args_at(args, 1), "replay");
-  if (r->entry < 0) {
-    return false;
-  }
-  const bool trains = job->train.updates > 0;
-  r->point = (int)read_index(trains ? "CURVE" : "POINT", mv_args_at(args, 2), job->points);
-  if (r->point < 0) {
-    return false;
-  }
-  int64_t cell = (int64_t)r->entry * job->points + r->point; /* without results, a rule may give it up to the most */
-  int64_t most = r->results ? r->plan->replicates[cell] : mv_job_rows(job, r->entry);
-  r->replicate = read_index(trains ? "UPDATE" : "REPLICATE", mv_args_at(args, 3), most);
-  return r->replicate >= 0;
 }
 
 /* ---- printing --------------------------------------------------------------------------------------------------- */
@@ -135,9 +117,11 @@ static void print_values(const struct replay *r, const double *values, const dou
 /* ---- computing and comparing -------------------------------------------------------------------------------- */
 
 /* Result of a unit of the plan; malloc'ed. NULL: told. */
-static void *compute(const struct replay *r, const struct mv_plan *plan, const struct mv_unit *unit, size_t *size)
+static void *compute(const struct replay *r, const struct mv_plan *plan, const struct mv_unit *unit,
+                     struct mv_trace *trace, size_t *size)
 {
   struct mv_again *again = mv_again_create(plan);
+  mv_again_watch(again, trace);
   void *result = mv_again_compute(again, r->results, unit, size);
   mv_again_free(again);
   return result;
@@ -155,36 +139,58 @@ static int compare(const struct replay *r, const char *what, const void *result,
   return differs ? MV_EXIT_DATA : MV_EXIT_OK;
 }
 
-/* One sample, whatever the entry stores: as if it stored samples. */
-static int replay_sample(const struct replay *r)
+/* Samples [first, first + count) of the cell, whatever the entry stores: as if it stored samples. Malloc'ed, with a view;
+ * NULL: told. */
+static void *compute_samples(const struct replay *r, int64_t first, int64_t count, struct mv_trace *trace,
+                             struct mv_result *view, size_t *size)
 {
   struct mv_job job = *r->plan->job;
-  size_t entries = (size_t)job.entry_count, size;
-  int8_t stored_status;
-  struct mv_result view;
+  size_t entries = (size_t)job.entry_count;
   job.entries = mv_memory_take(entries, sizeof *job.entries);
   memcpy(job.entries, r->plan->job->entries, entries * sizeof *job.entries);
-  bool stores = job.entries[r->entry].store == MV_STORE_SAMPLES;
   job.entries[r->entry].store = MV_STORE_SAMPLES;
   struct mv_plan plan = *r->plan;
   plan.job = &job;
-  struct mv_unit unit = {(int64_t)r->entry * job.points + r->point, r->replicate, 1};
-  void *result = compute(r, &plan, &unit, &size);
-  double *stored = mv_memory_take((size_t)plan.layout[r->entry].values, sizeof *stored);
-  int exit_code = MV_EXIT_OK;
-  bool known = r->results && stores;
-  if (!result) {
-    exit_code = MV_EXIT_DATA;
-  } else if (known && !mv_results_sample(r->results, (int)unit.cell, r->replicate, stored, &stored_status)) {
-    exit_code = MV_EXIT_DATA;
-  } else if (mv_result_view(&plan, result, size, &view)) {
-    printf("status        %s\n", view.status[0] == MV_OK ? "ok" : "not finite");
+  struct mv_unit unit = {(int64_t)r->entry * job.points + r->point, first, count};
+  void *result = compute(r, &plan, &unit, trace, size);
+  if (result && !mv_result_view(&plan, result, *size, view))
+    result = (free(result), NULL);
+  free(job.entries);
+  return result;
+}
+
+static void print_status(const struct replay *r, int8_t status, const struct mv_trace *t)
+{
+  if (status == MV_OK && !t->found[0])
+    printf("status        ok\n");
+  else if (t->found[0])
+    printf("status        %s: lifetime %lld of %lld, from inner step %lld of %lld on\n",
+           status == MV_OK ? "ok, but parameters are not finite" : "not finite", (long long)t->lifetime[0],
+           (long long)t->lifetimes, (long long)t->step[0], (long long)r->plan->job->lifetime_length);
+  else if (r->plan->job->train.updates)
+    printf("status        not finite\n");
+  else
+    printf("status        not finite: a derivative; parameters and objectives are\n");
+}
+
+static int replay_sample(const struct replay *r)
+{
+  const bool known = r->results && r->plan->job->entries[r->entry].store == MV_STORE_SAMPLES;
+  const int cell = r->entry * r->plan->job->points + r->point;
+  struct mv_trace trace = {0};
+  struct mv_result view;
+  size_t size;
+  int8_t stored_status;
+  void *result = compute_samples(r, r->replicate, 1, &trace, &view, &size);
+  double *stored = mv_memory_take((size_t)r->plan->layout[r->entry].values, sizeof *stored);
+  int exit_code = MV_EXIT_DATA;
+  if (result && (!known || mv_results_sample(r->results, cell, r->replicate, stored, &stored_status))) {
+    print_status(r, view.status[0], &trace);
     print_values(r, view.values, known ? stored : NULL);
     exit_code = known ? compare(r, "this sample", result, size) : MV_EXIT_OK;
   }
   free(stored);
   free(result);
-  free(job.entries);
   return exit_code;
 }
 
@@ -196,13 +202,80 @@ static int replay_block(const struct replay *r)
   int64_t left = r->plan->replicates[unit.cell] - unit.first;
   unit.count = left < job->block ? left : job->block;
   size_t size;
-  void *result = compute(r, r->plan, &unit, &size);
+  void *result = compute(r, r->plan, &unit, NULL, &size);
   char what[96];
   snprintf(what, sizeof what, "moments of its block, replicates %lld to %lld", (long long)unit.first,
            (long long)(unit.first + unit.count - 1));
   int exit_code = compare(r, what, result, size);
   free(result);
   return exit_code;
+}
+
+/* ---- what is asked for -------------------------------------------------------------------------------------- */
+
+struct search {
+  int64_t block; /* the first with a sample that is not finite; -1: none yet */
+};
+
+static void search_block(void *self, const struct mv_moments *block)
+{
+  struct search *s = self;
+  if (s->block < 0 && block->nonfinite > 0)
+    s->block = block->block;
+}
+
+/* The first replicate of the cell that is not finite; -1 after a message. */
+static int64_t find_nonfinite(const struct replay *r)
+{
+  const struct mv_job *job = r->plan->job;
+  const int cell = r->entry * job->points + r->point;
+  struct search s = {.block = -1};
+  struct mv_result view;
+  size_t size;
+  if (!r->results || job->train.updates) {
+    fprintf(stderr, "metavar replay: nonfinite: is looked for in the results.h5 of a measurement; give a number\n");
+    return -1;
+  }
+  if (mv_results_blocks(r->results, cell, search_block, &s))
+    return -1;
+  if (s.block < 0) {
+    fprintf(stderr, "metavar replay: nonfinite: all samples of %s at point %d are finite\n",
+            job->entries[r->entry].label, r->point);
+    return -1;
+  }
+  const int64_t first = s.block * job->block, left = r->plan->replicates[cell] - first;
+  void *samples = compute_samples(r, first, left < job->block ? left : job->block, NULL, &view, &size);
+  int64_t at = 0;
+  while (samples && at < view.head->unit.count && view.status[at] == MV_OK)
+    at++;
+  if (samples && at == view.head->unit.count) {
+    fprintf(stderr, "metavar replay: nonfinite: block %lld has none when it is computed again; run metavar verify\n",
+            (long long)s.block);
+    samples = (free(samples), NULL);
+  }
+  int64_t found = samples ? first + at : -1;
+  free(samples);
+  return found;
+}
+
+static bool read_place(struct replay *r, const struct mv_args *args)
+{
+  const struct mv_job *job = r->plan->job;
+  r->entry = mv_job_find(job, mv_args_at(args, 1), "replay");
+  if (r->entry < 0) {
+    return false;
+  }
+  const bool trains = job->train.updates > 0;
+  r->point = (int)read_index(trains ? "CURVE" : "POINT", mv_args_at(args, 2), job->points);
+  if (r->point < 0) {
+    return false;
+  }
+  int64_t cell = (int64_t)r->entry * job->points + r->point; /* without results, a rule may give it up to the most */
+  int64_t most = r->results ? r->plan->replicates[cell] : mv_job_rows(job, r->entry);
+  r->replicate = strcmp(mv_args_at(args, 3), "nonfinite") == 0
+                     ? find_nonfinite(r)
+                     : read_index(trains ? "UPDATE" : "REPLICATE", mv_args_at(args, 3), most);
+  return r->replicate >= 0;
 }
 
 static int run(const struct mv_args *args)
@@ -240,8 +313,9 @@ const struct mv_command mv_command_replay = {
     .summary = "compute one sample of a run again and show it",
     .doc = "Computes replicate REPLICATE of the estimator labelled ENTRY at eta point POINT again, prints its "
            "coordinates and every output, and says whether results.h5 holds the same bits (for an entry that stores "
-           "moments: whether it holds those of the sample's block). Points and replicates count from 0. Exit code 0, "
-           "or 65 if a bit differs.",
+           "moments: whether it holds those of the sample's block). Points and replicates count from 0; the word "
+           "nonfinite for REPLICATE stands for the first that is not finite. Of such a sample it says which of its "
+           "lifetimes, or members, stops being finite at which inner step. Exit code 0, or 65 if a bit differs.",
     .options = (const struct mv_option[]){{0}},
     .run = run,
     .reads = true,

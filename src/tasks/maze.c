@@ -45,7 +45,8 @@ static const struct mv_field fields[] = {
     {"learning_rate", MV_REAL, offsetof(struct settings, learning_rate), "1", 0, 1e6, NULL, "1",
      "of the inner update, plain gradient descent", true},
     {"outer_loss", MV_CHOICE, offsetof(struct settings, outer_loss), "first_state_discounted", 0, 0, outer_losses, NULL,
-     "how actions are credited within a step: by discounted returns (exact), by returns, or by advantages (biased)"},
+     "how actions are credited within a step: by discounted returns (exact), by returns, or by advantages (biased)",
+     .estimate = true},
     {"entropy", MV_CHOICE, offsetof(struct settings, entropy), "scalar", 0, 0, entropies, NULL,
      "meta-parameters: one, the inverse sigmoid of the entropy's share, or a network of the last rewards that yields "
      "it"},
@@ -268,8 +269,7 @@ static void think(const struct mv_life *life, const num *rewards, num *share, nu
     return;
   }
   d[mv_nn_place(&net, 1, net.layers)] = slope;
-  mv_nn_rows_set(1, mv_nn_size(&net), NULL, share_dot);
-  mv_nn_backward(&net, life->eta, 1, a, d, 1.0, share_dot);
+  mv_nn_backward(&net, life->eta, 1, a, d, 1.0, NULL, share_dot);
 }
 
 /* Weights of the surrogate, and the report. */

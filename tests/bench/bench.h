@@ -17,24 +17,29 @@
 enum { TURNS = 15 };
 #define SLICE 0.01 /* seconds of one timing */
 
-static inline double thread_seconds(void)
+static inline double seconds_now(clockid_t clock)
 {
   struct timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  clock_gettime(clock, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+static inline double thread_seconds(void) { return seconds_now(CLOCK_THREAD_CPUTIME_ID); }
 
-/* thread_seconds of one run, over at least SLICE seconds. */
-static inline double seconds_of(void (*run)(void *self), void *self)
+/* Seconds of one run by a clock, over at least `goal` seconds. */
+static inline double seconds_by(clockid_t clock, double goal, void (*run)(void *self), void *self)
 {
-  double start = thread_seconds(), took;
+  double start = seconds_now(clock), took;
   int64_t runs = 0;
   do {
     run(self);
     runs++;
-    took = thread_seconds() - start;
-  } while (took < SLICE);
+    took = seconds_now(clock) - start;
+  } while (took < goal);
   return took / (double)runs;
+}
+static inline double seconds_of(void (*run)(void *self), void *self)
+{
+  return seconds_by(CLOCK_THREAD_CPUTIME_ID, SLICE, run, self);
 }
 
 static inline int ascending(const void *a, const void *b)

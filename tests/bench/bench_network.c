@@ -3,7 +3,8 @@
  * The rate is that of one product of 80 x 256 by 256 x 256, the largest of a maze with 10 environments, 8 steps and
  * networks 26-256-256-4. Beside it: of the actor the forward pass, the gradient (forward and backward) and the product of
  * the Hessian with a vector (R-operator, given the gradient); acting (the forward pass as 8 batches of 10 rows, which is how
- * episodes need it); and the maze's inner step and its tangent as a whole, random weights, noise and episodes included.
+ * episodes need it); and the maze's inner step, its tangent (the actor's; the critic learns without eta) and its adjoint as a
+ * whole, random weights and episodes included.
  * Floating-point operations are those of the products alone. All in turn, TURNS times, in processor time of this thread:
  * medians and quartiles; per_dgemm is the median over turns of the ratio of rates.
  */
@@ -40,7 +41,7 @@ static void run_acting(void *self)
 static void run_gradient(void *self)
 {
   run_forward(self);
-  mv_nn_backward(&net, theta, ROWS, a, d, 1e-9, gradient);
+  mv_nn_backward(&net, theta, ROWS, a, d, 1e-9, gradient, gradient);
 }
 static void run_hessian(void *self)
 {
@@ -57,6 +58,7 @@ static struct {
   struct mv_noise noise;
   double *theta, *next, *tape;
   struct mv_columns columns;
+  struct mv_adjoints adjoints;
 } maze;
 
 static double *take(int count) { return calloc((size_t)count, sizeof(double)); }
@@ -65,7 +67,7 @@ static void maze_make(void)
 {
   static double eta = 0, goal = 1;
   static bool zero;
-  static struct mv_report report;
+  static struct mv_report report, weight = {.logp = 1e-3, .surrogate = 1e-3};
   maze.task = mv_task_find(mv_kernel_find("scalar"), "maze");
   void *settings = calloc(1, maze.task->settings_size);
   mv_field_defaults(maze.task->fields, settings);
@@ -78,6 +80,8 @@ static void maze_make(void)
       (struct mv_life){.settings = settings, .steps = 8, .eta = &eta, .instance = &goal, .scratch = take(s.scratch)};
   maze.theta = take(s.state), maze.next = take(s.state), maze.tape = take(s.tape);
   maze.columns = (struct mv_columns){.count = 1, .theta_dot = take(s.state), .report = &report, .zero = &zero};
+  maze.adjoints =
+      (struct mv_adjoints){.count = 1, .weight = &weight, .theta_bar = take(s.state), .eta_bar = take(s.meta)};
   maze.task->init(&maze.life, &maze.noise, maze.theta);
   maze.task->init_jvp(&maze.life, &maze.columns);
 }
@@ -92,6 +96,12 @@ static void run_tangent(void *self)
 {
   (void)self;
   maze.task->step_jvp(&maze.life, 0, maze.theta, maze.tape, &maze.columns, 1);
+}
+
+static void run_adjoint(void *self)
+{
+  (void)self;
+  maze.task->step_vjp(&maze.life, 0, maze.theta, maze.tape, &maze.adjoints, 1);
 }
 
 /* --------------------------------------------------------------------------------------------------------------------- */
@@ -119,7 +129,7 @@ int main(int argc, char **argv)
   } item[] = {{"dgemm", run_dgemm, 2.0 * ROWS * 256 * 256}, {"forward", run_forward, work(1, 1)},
               {"acting", run_acting, work(1, 1)},           {"gradient", run_gradient, work(2, 3)},
               {"hessian", run_hessian, work(2, 6)},         {"step", run_step, 2 * work(2, 3)},
-              {"tangent", run_tangent, work(2, 6)}};
+              {"tangent", run_tangent, work(2, 6)},         {"adjoint", run_adjoint, 2 * work(2, 6)}};
   enum { ITEMS = sizeof item / sizeof *item };
   double seconds[ITEMS][TURNS], rate[ITEMS][TURNS];
   nets_make();
