@@ -34,6 +34,7 @@ struct posted { /* a message that its receiver has not taken yet */
   struct posted *next;
   MPI_Request request;
   void *bytes;
+  size_t size;
 };
 
 struct mv_comm {
@@ -42,6 +43,8 @@ struct mv_comm {
   char host[HOST_MAX];
   struct mv_traffic traffic;
   struct posted *posted;
+  void *spare; /* the largest buffer that is free again: fresh memory costs as much as a copy */
+  size_t spare_size;
 };
 
 /* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun
@@ -143,18 +146,29 @@ void mv_comm_send(struct mv_comm *c, int to, int tag, const void *bytes, size_t 
   MPI_Send(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD);
 }
 
+void *mv_comm_buffer(struct mv_comm *c, size_t size)
+{
+  void *bytes = c->spare_size >= size ? c->spare : mv_memory_grow(NULL, size, 1);
+  if (bytes == c->spare) {
+    c->spare = NULL;
+    c->spare_size = 0;
+  }
+  return bytes;
+}
+
 void mv_comm_post(struct mv_comm *c, int to, int tag, void *bytes, size_t size)
 {
   assert(c->mpi && to != c->rank);
   struct posted *p = mv_memory_take(1, sizeof *p);
   p->bytes = bytes;
+  p->size = size;
   p->next = c->posted;
   c->posted = p;
   count(c, size);
   MPI_Isend(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD, &p->request);
 }
 
-/* Frees what has been taken. */
+/* Frees what has been taken, or keeps its buffer. */
 static void clear_posted(struct mv_comm *c)
 {
   for (struct posted **at = &c->posted; *at;) {
@@ -163,7 +177,10 @@ static void clear_posted(struct mv_comm *c)
     MPI_Test(&p->request, &over, MPI_STATUS_IGNORE);
     if (over) {
       *at = p->next;
-      free(p->bytes);
+      bool larger = p->size > c->spare_size;
+      free(larger ? c->spare : p->bytes);
+      c->spare = larger ? p->bytes : c->spare;
+      c->spare_size = larger ? p->size : c->spare_size;
       free(p);
     } else {
       at = &p->next;
@@ -316,6 +333,7 @@ int mv_comm_stop(struct mv_comm *c, int exit_code, double patience)
     clear_posted(c); /* everybody has said goodbye, so all are taken */
     MPI_Finalize();
   }
+  free(c->spare);
   free(c);
   return exit_code;
 }

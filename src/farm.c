@@ -119,7 +119,7 @@ static void send_unit(struct master *m, int rank, const struct unit *u)
     mv_comm_send(m->comm, rank, TAG_UNIT, u->bytes, fixed);
     return;
   }
-  char *message = mv_memory_grow(NULL, fixed + load, 1);
+  char *message = mv_comm_buffer(m->comm, fixed + load);
   memcpy(message, u->bytes, fixed);
   mv_farm_load(m->farm, u->bytes, message + fixed);
   mv_comm_post(m->comm, rank, TAG_UNIT, message, fixed + load);
