@@ -26,6 +26,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 JOB = os.path.join(HERE, "jax.yaml")
 POINTS, TURNS = 25, 5
+METAVAR_SECONDS = 12  # of a run: its start and end, half a second, weigh little, as in a study of minutes
 LENGTHS, TIMED, HESSIANS = (2, 21, 41, 61, 80), (2, 41, 80), ("pathwise", "dice")
 PROGRAMS = ("vmapped/inverse_cdf", "vmapped/categorical", "tuned/inverse_cdf", "tuned/categorical")
 DISCOUNTS, COEFFICIENTS = 5, 10
@@ -230,7 +231,7 @@ def main():
     best = search(workers)
     sizes = {}
     for what, entries in (("study", ("backprop", "es")), ("es", ("es",))):
-        sizes[what], base = scaled(metavar, entries, 4.0)
+        sizes[what], base = scaled(metavar, entries, METAVAR_SECONDS)
     attempt = run_metavar(metavar, {"backprop": 1, "es": 1})[1]
     turns = []
     for i in range(TURNS):
