@@ -30,10 +30,8 @@ check "the same bits" same "$(digest all)" "$(digest two)"
 check "three ranks, units of 3, scalar kernel" code 0 env METAVAR_ISA=scalar mpirun -np 3 "$metavar" train all.yaml -o three -q --set unit=3
 check "the same bits" same "$(digest all)" "$(digest three)"
 check "one process" code 0 "$metavar" train parts.yaml -o parts -q
-for ranks in 3 4; do # more than curves
-  check "updates in parts on $ranks ranks" code 0 mpirun -np $ranks "$metavar" train parts.yaml -o parts$ranks -q
-  check "the same bits" same "$(digest parts)" "$(digest parts$ranks)"
-done
+check "updates in parts on three ranks, more than there are curves" code 0 mpirun -np 3 "$metavar" train parts.yaml -o parts3 -q
+check "the same bits" same "$(digest parts)" "$(digest parts3)"
 shared() { [ "$(sed -n 's/.*"messages": \([0-9]*\).*/\1/p' parts3/attempts/001.json)" -ge 20 ]; }
 check "all ranks work on each update" shared
 
@@ -45,13 +43,10 @@ check "nothing is computed again" quiet
 check "the same bits as in one piece" same "$(digest all)" "$(digest few)"
 export METAVAR_COMMIT_SECONDS=0
 kept() { [ "$(find killed/carried -name '*.bin' | wc -l)" -le 24 ]; } # two of each curve
-for point in carried.half:5 manifest.synced:20; do # all points: test_torture.sh
-  rm -rf killed
-  (METAVAR_KILL_AT=$point "$metavar" train all.yaml -o killed -q --set unit=3; :) 2>/dev/null # the shell's word of it too
-  check "killed at $point: goes on" code 0 mpirun -np 2 "$metavar" train all.yaml -o killed -q --set unit=4
-  check "the same bits" same "$(digest all)" "$(digest killed)"
-  check "the last two states of a curve are kept" kept
-done
+(METAVAR_KILL_AT=manifest.half:20 "$metavar" train all.yaml -o killed -q --set unit=3; :) 2>/dev/null # the shell's word of it too
+check "killed in a commit (all points: test_torture.sh): goes on" code 0 mpirun -np 2 "$metavar" train all.yaml -o killed -q --set unit=4
+check "the same bits" same "$(digest all)" "$(digest killed)"
+check "the last two states of a curve are kept" kept
 mpirun -np 2 "$metavar" train all.yaml -o shot -q --set unit=1 2>/dev/null &
 shot=$!
 for _ in $(seq 200); do [ "$(grep -c . shot/manifest.jsonl 2>/dev/null)" -gt 20 ] 2>/dev/null && break; sleep 0.02; done
@@ -99,4 +94,3 @@ P
 }
 check "steps of lifetimes, and their windows" lives
 check "a run without curves" code 65 "$metavar" plot all --beside "$scratch/nowhere"
-check "report" code 0 "$metavar" report all
