@@ -14,6 +14,7 @@
 #include "metavar/train.h"
 
 #define ROWS_MOST  2000 /* of one curve in curves.csv; */
+#define GOING_MOST 60   /* likewise where lifetimes go on: means that follow each other, no evaluations */
 #define PATH_MOST  500  /* in paths.csv */
 #define LAST_SHARE 10   /* the end: one part in so many */
 
@@ -164,6 +165,7 @@ static void write_row(FILE *file, const struct bundle *b, int64_t u, int64_t str
   fprintf(file, ",%lld", (long long)u);
   mv_csv_put(file, (double)u * each * layout->primal[0]);
   mv_csv_put(file, (double)u * each * layout->tangent[0]);
+  mv_csv_put(file, mv_job_carries(b->plan->job) ? (double)((u + 1) * b->plan->job->lifetime_length) : (double)NAN);
   for (int k = 0; k < 3; k++) {
     fprintf(file, ",%d", m[k].count);
     mv_csv_put(file, m[k].mean);
@@ -183,7 +185,7 @@ static void write_row(FILE *file, const struct bundle *b, int64_t u, int64_t str
 
 static void write_curve(FILE *file, const struct bundle *b)
 {
-  int64_t stride = mv_curve_stride(b->plan->job, b->entry, ROWS_MOST);
+  int64_t stride = mv_curve_stride(b->plan->job, b->entry, mv_job_carries(b->plan->job) ? GOING_MOST : ROWS_MOST);
   for (int64_t u = 0; u < b->rows; u += stride)
     write_row(file, b, u, stride);
 }
@@ -193,7 +195,8 @@ int mv_curves_write(FILE *file, struct mv_results *results)
   const int meta = mv_results_job(results)->meta;
   fputs("entry,estimator,shaping,start", file);
   mv_csv_names(file, "start", meta);
-  fputs(",update,spent_primal,spent_tangent,evaluated_seeds,evaluated,evaluated_se,objective_seeds,objective,objective_"
+  fputs(",update,spent_primal,spent_tangent,lifetime_steps,evaluated_seeds,evaluated,evaluated_se,objective_seeds,"
+        "objective,objective_"
         "se,gradient_norm_seeds,gradient_norm,gradient_norm_se",
         file);
   mv_csv_names(file, "eta", meta);

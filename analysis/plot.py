@@ -1,6 +1,6 @@
 """Draws the tables that `metavar analyze` writes.
 
-usage: plot.py [--only=NAME ...] [--tables=DIR] [--surface=RUN2] [--output=DIR] RUN
+usage: plot.py [--only=NAME ...] [--tables=DIR] [--surface=RUN2] [--beside=RUN3 ...] [--output=DIR] RUN
 
 Makes NAME.pdf, NAME.png and NAME.csv (the numbers that are drawn) of each picture of the folder pictures/, and says which it left
 out and why. Exit code 0: drawn; 2: no such picture; 65: nothing to draw; 74: cannot write.
@@ -38,6 +38,7 @@ def main():
     parser.add_argument("--only", action="append")
     parser.add_argument("--tables")
     parser.add_argument("--surface")
+    parser.add_argument("--beside", action="append")
     parser.add_argument("--output")
     options = parser.parse_args()
     pictures = names_and_modules()
@@ -49,6 +50,7 @@ def main():
         tables = shared.tables_of(shared.run_folder(options.run), options.tables)
         if options.surface:
             tables.surface = shared.surface_of(options.surface)
+        tables.beside = [shared.curves_of(run) for run in options.beside or []]
     except shared.LeftOut as reason:
         complain(reason)
         return EXIT_DATA

@@ -30,11 +30,21 @@
 #define TAG_BYE     1000    /* of the end; not for others */
 #define GAP_SECONDS 1.0     /* longer between two polls: this process was stopped */
 
+struct posted { /* a message that its receiver has not taken yet */
+  struct posted *next;
+  MPI_Request request;
+  void *bytes;
+  size_t size;
+};
+
 struct mv_comm {
   bool mpi, by_mpirun, lost; /* lost: a rank does not answer any more */
   int rank, size;
   char host[HOST_MAX];
   struct mv_traffic traffic;
+  struct posted *posted;
+  void *spare; /* the largest buffer that is free again: fresh memory costs as much as a copy */
+  size_t spare_size;
 };
 
 /* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun
@@ -136,6 +146,48 @@ void mv_comm_send(struct mv_comm *c, int to, int tag, const void *bytes, size_t 
   MPI_Send(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD);
 }
 
+void *mv_comm_buffer(struct mv_comm *c, size_t size)
+{
+  void *bytes = c->spare_size >= size ? c->spare : mv_memory_grow(NULL, size, 1);
+  if (bytes == c->spare) {
+    c->spare = NULL;
+    c->spare_size = 0;
+  }
+  return bytes;
+}
+
+void mv_comm_post(struct mv_comm *c, int to, int tag, void *bytes, size_t size)
+{
+  assert(c->mpi && to != c->rank);
+  struct posted *p = mv_memory_take(1, sizeof *p);
+  p->bytes = bytes;
+  p->size = size;
+  p->next = c->posted;
+  c->posted = p;
+  count(c, size);
+  MPI_Isend(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD, &p->request);
+}
+
+/* Frees what has been taken, or keeps its buffer. */
+static void clear_posted(struct mv_comm *c)
+{
+  for (struct posted **at = &c->posted; *at;) {
+    struct posted *p = *at;
+    int over;
+    MPI_Test(&p->request, &over, MPI_STATUS_IGNORE);
+    if (over) {
+      *at = p->next;
+      bool larger = p->size > c->spare_size;
+      free(larger ? c->spare : p->bytes);
+      c->spare = larger ? p->bytes : c->spare;
+      c->spare_size = larger ? p->size : c->spare_size;
+      free(p);
+    } else {
+      at = &p->next;
+    }
+  }
+}
+
 /* Receives the message that a probe has found. */
 static size_t receive_found(const MPI_Status *found, int *source, int *tag, void **buffer, size_t *capacity)
 {
@@ -210,6 +262,7 @@ bool mv_comm_poll(struct mv_comm *c, int *source, int *tag, void **buffer, size_
   }
   int there;
   MPI_Status found;
+  clear_posted(c);
   MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &there, &found);
   if (there) {
     *size = receive_found(&found, source, tag, buffer, capacity);
@@ -277,8 +330,10 @@ int mv_comm_stop(struct mv_comm *c, int exit_code, double patience)
     MPI_Send(NULL, 0, MPI_BYTE, 0, TAG_BYE, MPI_COMM_WORLD);
   }
   if (c->mpi) {
+    clear_posted(c); /* everybody has said goodbye, so all are taken */
     MPI_Finalize();
   }
+  free(c->spare);
   free(c);
   return exit_code;
 }

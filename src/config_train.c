@@ -10,6 +10,7 @@
 #include <string.h>
 
 static const char *const optimizer_names[] = {"sgd", "adam", NULL};
+static const char *const lifetimes_names[] = {"fresh", "carried", NULL};
 
 #define MEMBER(m) offsetof(struct mv_train, m)
 const struct mv_field mv_train_fields[] = {
@@ -30,6 +31,9 @@ const struct mv_field mv_train_fields[] = {
      .doc = "updates between evaluations of the objective at unperturbed eta; 0: none"},
     {"evaluate_replicates", MV_INT, MEMBER(evaluate_replicates), .fallback = "1000", .min = 1, .max = 0x1p36,
      .unit = "1", .doc = "held-out replicates of an evaluation, the same ones each time"},
+    {"lifetimes", MV_CHOICE, MEMBER(lifetimes), .fallback = "fresh", .choices = lifetimes_names,
+     .doc = "fresh: each update has new lifetimes; carried: those of a curve go on from update to update, "
+            "lifetime_length inner steps each, with what they have learned"},
     MV_FIELD_END,
 };
 #undef MEMBER
@@ -71,6 +75,23 @@ static void make_held_out(struct mv_config *c, struct mv_job *job)
   mv_field_defaults(objective->fields, job->held_out.settings);
 }
 
+#define STEPS_MAX (INT64_C(1) << 32) /* the step is a word of the random numbers' address */
+
+/* What lifetimes that go on rule out. */
+static void check_carried(struct mv_config *c, struct mv_node *map, const struct mv_job *job)
+{
+  if (job->train.evaluate_every > 0) {
+    mv_error_node(c, mv_node_get(map, "evaluate_every"), "evaluate_every",
+                  "evaluates new lifetimes of lifetime_length steps, which is not what lifetimes: carried learns in; "
+                  "remove the key and look at the objective of the gradient's replicates");
+  }
+  if (job->train.updates >= STEPS_MAX / job->lifetime_length) {
+    mv_error_node(c, mv_node_get(map, "updates"), "updates",
+                  "%lld windows of %lld inner steps are a lifetime of more than 2^32 steps; take fewer",
+                  (long long)job->train.updates, (long long)job->lifetime_length);
+  }
+}
+
 void mv_train_read(struct mv_config *c, struct mv_node *map, struct mv_job *job)
 {
   static const char *const words[] = {NULL};
@@ -95,6 +116,9 @@ void mv_train_read(struct mv_config *c, struct mv_node *map, struct mv_job *job)
   bool usual = betas->count == 2 && betas->value[0] == 0.9 && betas->value[1] == 0.999; /* as in resolved.yaml */
   if (!usual && job->train.optimizer != MV_ADAM) {
     mv_error_node(c, mv_node_get(map, "betas"), "betas", "are of adam; sgd has momentum");
+  }
+  if (job->train.lifetimes == MV_CARRIED && job->lifetime_length > 0) {
+    check_carried(c, map, job);
   }
   make_held_out(c, job);
 }
@@ -121,6 +145,41 @@ void mv_train_curves(struct mv_config *c, struct mv_node *map, struct mv_job *jo
 
 /* --- rows of estimators --- */
 
+#define CARRIED_BYTES (INT64_C(1) << 30) /* of one curve, which travel as one message */
+
+/* A row whose lifetimes go on: an update is one window, and follows from all before it. */
+static void check_carrier(struct mv_complaints *complaints, const struct mv_job *job, const struct mv_entry *entry,
+                          const struct mv_output *gradient)
+{
+  const struct mv_estimator *estimator = entry->estimator;
+  if (!estimator->carries) {
+    mv_complain(complaints, "name",
+                "estimator %s has no lifetimes that train: {lifetimes: carried} could go on with; use backprop or es",
+                estimator->name);
+    return;
+  }
+  for (int a = 0; a < gradient->rank; a++) {
+    const struct mv_axis *axis = &gradient->axis[a];
+    if (strcmp(axis->name, "truncation") == 0 && axis->value.ints[0] != job->lifetime_length) {
+      mv_complain(complaints, "truncation",
+                  "with train: {lifetimes: carried} each update is a window of lifetime_length %lld steps; remove the "
+                  "key, and let lifetime_length say how long windows are",
+                  (long long)job->lifetime_length);
+    }
+  }
+  const int64_t lifetimes = estimator->lifetimes(entry->settings, &job->problem);
+  if (estimator->perturbs && lifetimes / 2 > STEPS_MAX / (job->train.updates + 1)) {
+    mv_complain(complaints, "population", "%lld updates with %lld new directions each are more than 2^32; take fewer",
+                (long long)job->train.updates, (long long)lifetimes / 2);
+  }
+  double each = (double)lifetimes * job->problem.shape.state * 8;
+  if (each * (double)entry->replicates > (double)CARRIED_BYTES) {
+    mv_complain(complaints, "replicates",
+                "the lifetimes of one curve would carry %.3g bytes, %.3g a replicate; at most %.3g, take fewer",
+                each * (double)entry->replicates, each, (double)CARRIED_BYTES);
+  }
+}
+
 void mv_train_check(struct mv_config *c, struct mv_node *map, const struct mv_job *job, const struct mv_entry *entry)
 {
   struct mv_output output[MV_OUTPUTS_MAX];
@@ -143,6 +202,9 @@ void mv_train_check(struct mv_config *c, struct mv_node *map, const struct mv_jo
         mv_complain(&complaints, output[o].axis[a].name, "a curve follows one gradient; give one value");
       }
     }
+  }
+  if (job->train.lifetimes == MV_CARRIED) {
+    check_carrier(&complaints, job, entry, &output[0]);
   }
   if (entry->lambda != 1 && !component) {
     mv_complain(&complaints, "lambda", "estimator %s has no component that it would weigh; remove the key",

@@ -6,7 +6,9 @@
  * each update is cut into as many parts as there are ranks, parts of several curves mixed: a rank gets eta and a range
  * of blocks (population.c) and gives back their sums. Nothing of this shows in the results.
  *
- * A track is a range of updates that is missing in one curve; there may be several if a shard was lost.
+ * A track is a range of updates that is missing in one curve; there may be several if a shard was lost. Where lifetimes are
+ * carried (train: {lifetimes: carried}), a track has their states too: they go with every piece and come back with its answer.
+ * A track then begins behind the last update whose states are stored, or with the curve, and may pass updates that are there.
  */
 #include <assert.h>
 #include <stddef.h>
@@ -27,6 +29,8 @@
 struct track {
   int64_t cell, row, end; /* row: the one that is measured now, or next */
   double *state;          /* [state] of that row, before its measurement */
+  double *carried;        /* [carried] states of the lifetimes, likewise; NULL before update 0 */
+  double *becoming;       /* [carried] those behind it, of the parts that are back */
   bool out;               /* some rank has whole updates from `row` on */
   /* the parts of `row`; blocks 0: it is not cut */
   int64_t blocks, given, back, parts, parts_given;
@@ -65,6 +69,8 @@ void mv_curves_free(struct mv_curves *c)
   }
   for (int64_t t = 0; t < c->count; t++) {
     free(c->tracks[t].state);
+    free(c->tracks[t].carried);
+    free(c->tracks[t].becoming);
     free(c->tracks[t].sums);
     free(c->tracks[t].values);
     free(c->tracks[t].status);
@@ -83,6 +89,15 @@ void mv_curves_mark(void *curves, const struct mv_unit *unit)
 
 int64_t mv_curves_missing(const struct mv_curves *c) { return mv_plan_samples(c->plan) - c->known.samples; }
 
+int64_t mv_curves_left(const struct mv_curves *c)
+{
+  int64_t updates = 0;
+  for (int64_t t = 0; t < c->count; t++) {
+    updates += c->tracks[t].end - c->tracks[t].row;
+  }
+  return updates;
+}
+
 /* --- the start -------------------------------------------------------------------------------------------------- */
 
 static double update_seconds(const struct mv_curves *c, int64_t cell)
@@ -95,6 +110,24 @@ static double left(const struct mv_curves *c, const struct track *t)
   return (double)(t->end - t->row) * update_seconds(c, t->cell);
 }
 
+/* Where lifetimes are carried, goes back to where their states are known. */
+static void find_carried(struct mv_curves *c, struct track *t)
+{
+  int64_t known = c->hooks.carried(c->hooks.self, t->cell, t->row, mv_piece_curve(c->plan, t->cell), &t->carried);
+  t->row = known + 1;
+}
+
+/* Whether the gap is on the way of the track before, which then goes as far. */
+static bool passes(const struct mv_curves *c, const struct track *t)
+{
+  struct track *before = c->count > 0 ? &c->tracks[c->count - 1] : NULL;
+  if (!before || before->cell != t->cell || before->end < t->row) {
+    return false;
+  }
+  before->end = t->end;
+  return true;
+}
+
 /* A range of missing updates becomes a track, which goes on from the update before. */
 static void add_track(void *self, const struct mv_unit *gap)
 {
@@ -102,6 +135,13 @@ static void add_track(void *self, const struct mv_unit *gap)
   const struct mv_plan *plan = c->plan;
   const int cell = (int)gap->cell;
   struct track t = {.cell = cell, .row = gap->first, .end = gap->first + gap->count};
+  if (mv_job_carries(plan->job)) {
+    find_carried(c, &t);
+    if (passes(c, &t)) {
+      free(t.carried);
+      return;
+    }
+  }
   t.state = mv_memory_take((size_t)mv_record_state(plan->job), sizeof *t.state);
   if (t.row == 0) {
     mv_record_start(plan, cell, t.state);
@@ -116,7 +156,6 @@ static void add_track(void *self, const struct mv_unit *gap)
   }
   c->tracks = mv_memory_grow(c->tracks, (size_t)c->count + 1, sizeof t);
   c->tracks[c->count++] = t;
-  c->total += left(c, &t);
 }
 
 int mv_curves_start(struct mv_curves *c, const double *seconds, int hands)
@@ -133,6 +172,9 @@ int mv_curves_start(struct mv_curves *c, const double *seconds, int hands)
     mv_ranges_gaps(&c->known, &(struct mv_unit){cell, 0, rows}, add_track, c);
   }
   c->unfinished = c->count;
+  for (int64_t t = 0; t < c->count; t++) {
+    c->total += left(c, &c->tracks[t]);
+  }
   c->chunk_seconds = c->total / (CHUNKS_A_RANK * hands);
   if (!(c->chunk_seconds < CHUNK_SECONDS)) {
     c->chunk_seconds = CHUNK_SECONDS;
@@ -218,6 +260,9 @@ static void cut_update(const struct mv_curves *c, struct track *t, int64_t parts
   t->blocks = mv_population_blocks(c->plan->job, entry, t->row);
   t->given = t->back = t->parts_given = 0;
   t->parts = parts;
+  if (mv_job_carries(c->plan->job) && !t->becoming) {
+    t->becoming = mv_memory_take(1, mv_piece_curve(c->plan, t->cell));
+  }
   t->sums = mv_memory_grow(t->sums, (size_t)(t->blocks * mv_population_width(c->plan->job, entry)), sizeof *t->sums);
 }
 
@@ -250,6 +295,28 @@ enum mv_next mv_curves_next(struct mv_curves *c, struct mv_piece *piece)
   return MV_NEXT_UNIT;
 }
 
+size_t mv_curves_load(const struct mv_curves *c, const struct mv_piece *piece, void *out)
+{
+  int64_t at;
+  const struct track *t = &c->tracks[piece->track];
+  size_t bytes = (size_t)mv_piece_carried(c->plan, piece, &at) * sizeof(double);
+  bytes = piece->row > 0 ? bytes : 0;
+  if (out && bytes > 0) {
+    memcpy(out, t->carried + at, bytes);
+  }
+  return bytes;
+}
+
+const void *mv_curves_carried(const struct mv_curves *c, int64_t cell, int64_t row)
+{
+  for (int64_t k = 0; k < c->count; k++) {
+    if (c->tracks[k].cell == cell && c->tracks[k].row == row + 1) {
+      return c->tracks[k].carried;
+    }
+  }
+  return NULL;
+}
+
 double mv_curves_predict(const struct mv_curves *c, const struct mv_piece *piece)
 {
   double one = update_seconds(c, piece->cell);
@@ -277,10 +344,13 @@ static void hold_update(struct mv_curves *c, struct track *t)
   memcpy(row, t->state, (size_t)mv_record_state(job) * sizeof *row);
   t->status[t->held] = mv_population_close(c->closing, (int)t->cell, t->row, t->sums, row);
   mv_record_next(c->plan, (int)t->cell, row, t->state);
+  double *was = t->carried;
+  t->carried = t->becoming;
+  t->becoming = was;
   t->since = t->held++ ? t->since : now;
   t->row++;
   t->blocks = 0;
-  if (t->row == t->end || now - t->since >= HELD_SECONDS) {
+  if (t->row == t->end || now - t->since >= HELD_SECONDS || mv_job_carries(job)) {
     store_held(c, t);
   }
 }
@@ -296,6 +366,10 @@ static void take_rows(struct mv_curves *c, struct track *t, const struct mv_answ
   mv_record_next(c->plan, (int)t->cell, view.values + (head->unit.count - 1) * values, t->state);
   t->row += head->unit.count;
   t->out = false;
+  if (mv_job_carries(c->plan->job)) {
+    t->carried = t->carried ? t->carried : mv_memory_take(1, mv_piece_curve(c->plan, t->cell));
+    memcpy(t->carried, mv_answer_carried(c->plan, answer), mv_piece_curve(c->plan, t->cell));
+  }
   c->hooks.store(c->hooks.self, head, (size_t)head->bytes);
 }
 
@@ -310,67 +384,13 @@ void mv_curves_done(struct mv_curves *c, const struct mv_answer *answer)
     int width = mv_population_width(c->plan->job, mv_plan_entry(c->plan, (int)t->cell));
     memcpy(t->sums + piece->block * width, answer + 1, (size_t)(piece->blocks * width) * sizeof(double));
     t->back += piece->blocks;
+    int64_t at, carried = mv_piece_carried(c->plan, piece, &at);
+    if (carried > 0) {
+      memcpy(t->becoming + at, mv_answer_carried(c->plan, answer), (size_t)carried * sizeof(double));
+    }
     if (t->back == t->blocks) {
       hold_update(c, t);
     }
   }
   c->unfinished -= t->row == t->end;
-}
-
-/* --- any rank ----------------------------------------------------------------------------------------------------- */
-
-size_t mv_piece_bytes(const struct mv_plan *plan)
-{
-  return sizeof(struct mv_piece) + (size_t)mv_record_state(plan->job) * sizeof(double);
-}
-
-static struct mv_unit unit_of(const struct mv_piece *piece)
-{
-  return (struct mv_unit){piece->cell, piece->row, piece->rows};
-}
-
-size_t mv_answer_bytes(const struct mv_plan *plan, const struct mv_piece *piece)
-{
-  struct mv_unit unit = unit_of(piece);
-  int width = mv_population_width(plan->job, mv_plan_entry(plan, (int)piece->cell));
-  size_t sums = (size_t)(piece->blocks * width) * sizeof(double);
-  return sizeof(struct mv_answer) + (piece->rows > 0 ? mv_result_bytes(plan, &unit) : sums);
-}
-
-static void compute_rows(struct mv_population *p, const struct mv_plan *plan, const struct mv_piece *piece, void *bytes)
-{
-  struct mv_result_head *head = bytes;
-  struct mv_result view;
-  *head = (struct mv_result_head){.unit = unit_of(piece)};
-  size_t size = mv_result_bytes(plan, &head->unit);
-  head->bytes = (int64_t)size;
-  bool fits = mv_result_view(plan, bytes, size, &view);
-  assert(fits);
-  (void)fits;
-  int64_t values = plan->layout[mv_plan_entry(plan, (int)piece->cell)].values;
-  double *row = (double *)view.values;
-  int8_t *status = (int8_t *)view.status;
-  memset(status, 0, (size_t)(piece->rows + 7) / 8 * 8);
-  memcpy(row, piece + 1, (size_t)mv_record_state(plan->job) * sizeof *row);
-  for (int64_t r = 0; r < piece->rows; r++, row += values) {
-    if (r > 0) {
-      mv_record_next(plan, (int)piece->cell, row - values, row);
-    }
-    status[r] = mv_population_row(p, (int)piece->cell, piece->row + r, row);
-    head->nonfinite += status[r] != MV_OK;
-  }
-}
-
-void mv_answer_compute(struct mv_population *p, const struct mv_piece *piece, struct mv_answer *answer)
-{
-  const struct mv_plan *plan = mv_population_plan(p);
-  double start = mv_clock_monotonic();
-  *answer = (struct mv_answer){.piece = *piece};
-  if (piece->rows > 0) {
-    compute_rows(p, plan, piece, answer + 1);
-  } else {
-    double *sums = (double *)(answer + 1), *eta = mv_record_view(plan->job, (double *)(piece + 1)).eta;
-    mv_population_compute(p, (int)piece->cell, piece->row, eta, piece->block, piece->blocks, sums);
-  }
-  answer->seconds = mv_clock_monotonic() - start;
 }

@@ -4,12 +4,12 @@
  * main thread does all messages, next, done and tick, and sleeps in between; its own computing is done by a helper
  * thread with the same two places.
  *
- *   rank 0 -> worker   UNIT    unit_size bytes
+ *   rank 0 -> worker   UNIT    unit_size bytes, and its load
  *                      ALIVE   to one that has nothing to do: rank 0 still works
  *                      STOP    one byte, when every result is in: was it all?
  *   worker -> rank 0   RESULT  the bytes that compute returned
  *
- * Messages to workers are small and never make rank 0 wait; a worker may wait until rank 0 takes a large result. There
+ * Messages to workers are small and never make rank 0 wait, or are sent while it does other things; a worker may wait until rank 0 takes a large result. There
  * is nothing collective, so a rank that has been stopped, or whose node hangs, holds up nobody: its units go to others.
  * A rank answers in the order in which it got its units, so results need no names.
  */
@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "helper.h"
 #include "metavar/clock.h"
@@ -111,6 +112,19 @@ static struct unit *take_unit(struct master *m)
   return u;
 }
 
+static void send_unit(struct master *m, int rank, const struct unit *u)
+{
+  const size_t fixed = m->farm->unit_size, load = mv_farm_load(m->farm, u->bytes, NULL);
+  if (load == 0) {
+    mv_comm_send(m->comm, rank, TAG_UNIT, u->bytes, fixed);
+    return;
+  }
+  char *message = mv_comm_buffer(m->comm, fixed + load);
+  memcpy(message, u->bytes, fixed);
+  mv_farm_load(m->farm, u->bytes, message + fixed);
+  mv_comm_post(m->comm, rank, TAG_UNIT, message, fixed + load);
+}
+
 /* Gives a rank one more unit if it may have one and there is one. Rank 0 helps out when nobody else answers. */
 static bool feed(struct master *m, int rank)
 {
@@ -129,7 +143,7 @@ static bool feed(struct master *m, int rank)
     mv_helper_give(&m->helper, u->bytes);
   } else {
     p->told = now;
-    mv_comm_send(m->comm, rank, TAG_UNIT, u->bytes, m->farm->unit_size);
+    send_unit(m, rank, u);
   }
   return true;
 }
@@ -353,7 +367,7 @@ static bool worker_run(struct mv_comm *comm, const struct mv_farm *farm)
       farm->orphan(farm->self, farm->master_patience);
     }
     if (tag == TAG_UNIT) {
-      assert(size == farm->unit_size);
+      assert(size >= farm->unit_size);
       size_t bytes = farm->compute(farm->self, message, &result, &result_capacity);
       if (!mv_comm_send_within(comm, 0, TAG_RESULT, result, bytes, farm->master_patience)) {
         farm->orphan(farm->self, farm->master_patience);

@@ -36,6 +36,7 @@ void mv_helper_start(struct mv_helper *h, const struct mv_farm *farm)
   *h = (struct mv_helper){.farm = farm};
   for (int i = 0; i < MV_PLACES; i++) {
     h->place[i].unit = mv_memory_take(1, farm->unit_size);
+    h->place[i].room = farm->unit_size;
   }
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);
@@ -66,10 +67,16 @@ void mv_helper_stop(struct mv_helper *h)
 
 void mv_helper_give(struct mv_helper *h, const void *unit)
 {
-  pthread_mutex_lock(&h->lock);
   struct mv_place *p = &h->place[h->fill];
-  assert(p->state == MV_PLACE_FREE);
-  memcpy(p->unit, unit, h->farm->unit_size);
+  const size_t fixed = h->farm->unit_size, load = mv_farm_load(h->farm, unit, NULL);
+  assert(p->state == MV_PLACE_FREE); /* so the thread does not look at it */
+  if (fixed + load > p->room) {
+    p->room = fixed + load;
+    p->unit = mv_memory_grow(p->unit, p->room, 1);
+  }
+  memcpy(p->unit, unit, fixed);
+  mv_farm_load(h->farm, unit, (char *)p->unit + fixed);
+  pthread_mutex_lock(&h->lock);
   p->state = MV_PLACE_WAITING;
   pthread_cond_signal(&h->work);
   pthread_mutex_unlock(&h->lock);

@@ -13,6 +13,7 @@ enum mv_place_state { MV_PLACE_FREE, MV_PLACE_WAITING, MV_PLACE_FINISHED };
 struct mv_place {
   enum mv_place_state state;
   void *unit;
+  size_t room; /* for the unit and its load */
   void *result;
   size_t size, capacity;
 };
@@ -31,7 +32,7 @@ struct mv_helper {
 void mv_helper_start(struct mv_helper *, const struct mv_farm *);
 void mv_helper_stop(struct mv_helper *); /* computes what it holds to the end */
 
-/* Hands over a copy of a unit. The caller sees to it that at most MV_PLACES are under way. */
+/* Hands over a copy of a unit, and its load. The caller sees to it that at most MV_PLACES are under way. */
 void mv_helper_give(struct mv_helper *, const void *unit);
 /* The oldest unit's result if it is finished, else NULL; then mv_helper_release. */
 const struct mv_place *mv_helper_result(struct mv_helper *);

@@ -239,6 +239,7 @@ static struct mv_farm make_farm(struct mv_launch *l, double longest)
                           .done = l->what->done,
                           .tick = farm_tick,
                           .unit_size = l->what->unit_size(l),
+                          .load = l->what->load,
                           .compute = l->what->compute,
                           .master_computes = l->hands == mv_comm_size(l->comm),
                           .patience = fmax(patience, PATIENCE_UNITS * longest),

@@ -2,12 +2,15 @@
  *
  *   draw the task instance; theta_0 = init(eta);  theta_{n+1} = f(theta_n, omega_n, eta) with omega_n drawn for step n.
  *
+ * A lifetime that goes on has the same instance, drawn again, and theta_n from the walk before.
+ *
  * Noise comes from the random streams, or from a forced history. Either way it is a function of coordinates (stream.h),
  * so a step that is evaluated again is the same step.
  */
 #include "metavar/lifetime.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "metavar/arena.h"
 
@@ -113,6 +116,10 @@ void mv_lifetime_open(struct mv_lifetime *l, const struct mv_walk *w, num *theta
   l->life = (struct mv_life){p->settings, p->steps, w->eta, instance, prepared, scratch};
   if (p->task->prepare)
     p->task->prepare(&l->life, prepared);
+  if (w->first > 0) {
+    memcpy(theta, w->state, sizeof(num) * (size_t)p->shape.state);
+    return;
+  }
   noise = draw_start(l, &p->shape.at_init, MV_FOR_INIT);
   p->task->init(&l->life, &noise, theta);
 }

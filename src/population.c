@@ -15,6 +15,11 @@
  * closes the update shapes them, and asks the estimator for the g that follow, which draws the same directions again and
  * simulates nothing.
  *
+ * Lifetimes that are carried (train: {lifetimes: carried}) go on with each update, window after window: whoever computes a
+ * block is given the states of its replicates' lifetimes and gives back what they have become. Their random numbers have one
+ * address for the whole lifetime, (seed, number of the curve's seed), and the steps are counted from its start, so a lifetime
+ * in windows is the lifetime in one piece; es draws new directions in each window.
+ *
  * The evaluation of the objective at unperturbed eta goes through the same sums, as further blocks. Its replicates are
  * the same ones at every update, and never those of a gradient.
  */
@@ -48,35 +53,42 @@ static struct mv_job measurement(const struct mv_job *training)
   return job;
 }
 
-/* Blocks that a large task instance is cut into; 1: a block holds whole ones. */
-static int64_t blocks_of_instance(const struct mv_entry *e)
+/* Replicates, or somewhat more. Of networks that go on one: a block is worth a message, and needs no neighbours. */
+static int64_t block_size(const struct mv_job *job)
 {
-  return (mv_entry_nest(e) + MV_POPULATION_BLOCK - 1) / MV_POPULATION_BLOCK;
+  return job->train.lifetimes == MV_CARRIED && job->problem.shape.lanes == 1 ? 1 : MV_POPULATION_BLOCK;
 }
 
-static int64_t replicates_of_block(const struct mv_entry *e)
+/* Blocks that a large task instance is cut into; 1: a block holds whole ones. */
+static int64_t blocks_of_instance(const struct mv_job *job, const struct mv_entry *e)
 {
-  int64_t nest = mv_entry_nest(e), cut = blocks_of_instance(e);
-  return cut > 1 ? (nest + cut - 1) / cut : (MV_POPULATION_BLOCK + nest - 1) / nest * nest;
+  return (mv_entry_nest(e) + block_size(job) - 1) / block_size(job);
+}
+
+static int64_t replicates_of_block(const struct mv_job *job, const struct mv_entry *e)
+{
+  int64_t nest = mv_entry_nest(e), cut = blocks_of_instance(job, e);
+  return cut > 1 ? (nest + cut - 1) / cut : (block_size(job) + nest - 1) / nest * nest;
 }
 
 /* Replicates from which on blocks begin anew. */
-static int64_t replicates_of_turn(const struct mv_entry *e)
+static int64_t replicates_of_turn(const struct mv_job *job, const struct mv_entry *e)
 {
-  return blocks_of_instance(e) > 1 ? mv_entry_nest(e) : replicates_of_block(e);
+  return blocks_of_instance(job, e) > 1 ? mv_entry_nest(e) : replicates_of_block(job, e);
 }
 
-static int64_t blocks_of(const struct mv_entry *e)
+static int64_t blocks_of(const struct mv_job *job, const struct mv_entry *e)
 {
-  int64_t turn = replicates_of_turn(e);
-  return (e->replicates + turn - 1) / turn * blocks_of_instance(e);
+  int64_t turn = replicates_of_turn(job, e);
+  return (e->replicates + turn - 1) / turn * blocks_of_instance(job, e);
 }
 
 /* The first replicate of a block, and how many it has. */
-static int replicates_at(const struct mv_entry *e, int64_t block, int64_t *first)
+static int replicates_at(const struct mv_job *job, const struct mv_entry *e, int64_t block, int64_t *first)
 {
-  int64_t cut = blocks_of_instance(e), each = replicates_of_block(e), turn = block / cut * replicates_of_turn(e);
-  int64_t end = turn + replicates_of_turn(e), left;
+  int64_t cut = blocks_of_instance(job, e), each = replicates_of_block(job, e),
+          turn = block / cut * replicates_of_turn(job, e);
+  int64_t end = turn + replicates_of_turn(job, e), left;
   *first = turn + block % cut * each;
   left = (end < e->replicates ? end : e->replicates) - *first;
   return left < 0 ? 0 : (int)(left < each ? left : each);
@@ -91,7 +103,7 @@ static int64_t members_of_block(const struct mv_job *job, const struct mv_entry 
     return 0;
   for (int o = e->estimator->outputs(e->settings, &job->problem, output) - 1; o >= 0; o--)
     members = output[o].role == MV_FITNESS ? output[o].axis[0].length : members; /* of one truncation */
-  return members * replicates_of_block(e);
+  return members * replicates_of_block(job, e);
 }
 
 /* Doubles that the largest entry needs. */
@@ -105,13 +117,13 @@ static struct sizes sizes_of(const struct mv_job *job, const struct mv_plan *mea
 {
   struct sizes most = {0};
   for (int e = 0; e < measured->job->entry_count; e++) {
-    int64_t replicates = replicates_of_block(&measured->job->entries[e]);
+    int64_t replicates = replicates_of_block(job, &measured->job->entries[e]);
     most.rows = larger(most.rows, replicates * measured->layout[e].values);
     most.status = larger(most.status, replicates);
   }
   for (int e = 0; e < job->entry_count; e++) {
     most.sums = larger(most.sums, mv_population_blocks(job, e, 0) * mv_population_width(job, e));
-    most.members = larger(most.members, blocks_of(&job->entries[e]) * members_of_block(job, &job->entries[e]));
+    most.members = larger(most.members, blocks_of(job, &job->entries[e]) * members_of_block(job, &job->entries[e]));
   }
   return most;
 }
@@ -182,8 +194,8 @@ double mv_update_seconds(const struct mv_job *job, int entry, const double *seco
 
 int64_t mv_population_blocks(const struct mv_job *job, int entry, int64_t update)
 {
-  int64_t evaluation = mv_record_evaluates(&job->train, update) ? blocks_of(&job->held_out) : 0;
-  return blocks_of(&job->entries[entry]) + evaluation;
+  int64_t evaluation = mv_record_evaluates(&job->train, update) ? blocks_of(job, &job->held_out) : 0;
+  return blocks_of(job, &job->entries[entry]) + evaluation;
 }
 
 /* Where a block keeps what. */
@@ -230,7 +242,7 @@ static void add_gradients(const struct mv_population *p, int entry, int count, c
 {
   const struct mv_layout *layout = &p->measured->layout[entry];
   const struct mv_entry *e = &p->job.entries[entry];
-  const int meta = p->job.meta, nest = blocks_of_instance(e) > 1 ? 1 : (int)mv_entry_nest(e);
+  const int meta = p->job.meta, nest = blocks_of_instance(&p->job, e) > 1 ? 1 : (int)mv_entry_nest(e);
   double g[meta], mean[meta];
   for (int first = 0; first < count; first += nest) {
     int finite = 0;
@@ -270,7 +282,7 @@ static void add_values(const struct mv_population *p, int entry, int count, cons
 static void take_fitness(const struct mv_population *p, int entry, int count, double *fitness)
 {
   const struct mv_layout *layout = &p->measured->layout[entry];
-  const int most = (int)replicates_of_block(&p->job.entries[entry]);
+  const int most = (int)replicates_of_block(&p->job, &p->job.entries[entry]);
   int64_t offset, members = mv_layout_fitness(layout, &offset);
   for (int r = 0; r < most; r++) {
     for (int64_t k = 0; k < members; k++) {
@@ -285,25 +297,40 @@ static struct mv_key key_of(const struct mv_population *p, int cell, int64_t upd
 {
   const struct mv_job *job = p->plan->job;
   const double seed = (double)(mv_plan_point(p->plan, cell) % job->train.seeds);
-  return held_out ? mv_key_make(job->seed, (double[]){seed}, 1)
-                  : mv_key_make(job->seed, (double[]){seed, (double)update}, 2);
+  const double address[] = {seed, mv_job_carries(job) ? -1 : (double)update};
+  return mv_key_make(job->seed, address, held_out ? 1 : 2);
+}
+
+int64_t mv_population_state(const struct mv_job *job, int entry, int64_t first, int64_t count, int64_t *at)
+{
+  const struct mv_entry *e = &job->entries[entry];
+  const int64_t each = mv_job_carries(job) ? mv_replicate_state(job, entry) : 0, end = first + count;
+  int64_t from, to = e->replicates;
+  replicates_at(job, e, first, &from);
+  if (end < blocks_of(job, e)) {
+    replicates_at(job, e, end, &to);
+  }
+  from = from < e->replicates ? from : e->replicates;
+  *at = from * each;
+  return first < blocks_of(job, e) ? (to - from) * each : 0;
 }
 
 void mv_population_compute(struct mv_population *p, int cell, int64_t update, const double *eta, int64_t first,
-                           int64_t count, double *sums)
+                           int64_t count, double *state, double *sums)
 {
   const struct mv_job *job = p->plan->job;
   const int entry = mv_plan_entry(p->plan, cell), width = mv_population_width(job, entry);
-  const int64_t own = blocks_of(&job->entries[entry]);
+  const int64_t own = blocks_of(job, &job->entries[entry]);
   const bool shapes = width > width_of_sums(job->meta);
   memset(sums, 0, (size_t)(count * width) * sizeof *sums);
   for (int64_t b = first; b < first + count; b++, sums += width) {
     const int which = b < own ? entry : job->entry_count;
     const struct block block = block_view(job->meta, sums);
     int64_t from;
-    const int replicates = replicates_at(&p->job.entries[which], b < own ? b : b - own, &from);
-    mv_worker_rows(p->worker, which, eta, key_of(p, cell, update, b >= own), from, replicates, NULL, p->rows,
-                   p->status);
+    const int replicates = replicates_at(&p->job, &p->job.entries[which], b < own ? b : b - own, &from);
+    mv_worker_rows(p->worker, which, eta, key_of(p, cell, update, b >= own), from, replicates, NULL, update, state,
+                   p->rows, p->status);
+    state = state ? state + replicates * mv_replicate_state(job, entry) : NULL;
     add_values(p, which, replicates, &block);
     if (b < own && shapes) {
       take_fitness(p, which, replicates, block.fitness);
@@ -319,7 +346,7 @@ static void shape(struct mv_population *p, int cell, int64_t update, const doubl
   const struct mv_job *job = p->plan->job;
   const int entry = mv_plan_entry(p->plan, cell), width = mv_population_width(job, entry);
   const struct mv_entry *e = &job->entries[entry];
-  const int64_t own = blocks_of(e), members = members_of_block(job, e);
+  const int64_t own = blocks_of(job, e), members = members_of_block(job, e);
   for (int64_t b = 0; b < own; b++) {
     memcpy(p->fitness + b * members, block_view(job->meta, sums + b * width).fitness, (size_t)members * sizeof *sums);
   }
@@ -327,9 +354,9 @@ static void shape(struct mv_population *p, int cell, int64_t update, const doubl
   for (int64_t b = 0; b < own; b++) {
     const struct block block = block_view(job->meta, sums + b * width);
     int64_t from;
-    const int replicates = replicates_at(e, b, &from);
+    const int replicates = replicates_at(job, e, b, &from);
     mv_worker_rows(p->worker, entry, eta, key_of(p, cell, update, false), from, replicates, p->fitness + b * members,
-                   p->rows, p->status);
+                   update, NULL, p->rows, p->status);
     add_gradients(p, entry, replicates, &block);
   }
 }
@@ -375,7 +402,7 @@ int8_t mv_population_close(struct mv_population *p, int cell, int64_t update, do
 {
   const struct mv_job *job = p->plan->job;
   const int entry = mv_plan_entry(p->plan, cell), meta = job->meta, kept = width_of_sums(meta);
-  const int64_t own = blocks_of(&job->entries[entry]), all = mv_population_blocks(job, entry, update);
+  const int64_t own = blocks_of(job, &job->entries[entry]), all = mv_population_blocks(job, entry, update);
   const int width = mv_population_width(job, entry);
   double total[2][kept], norm = 0;
   struct mv_record r = mv_record_view(job, row);
@@ -384,7 +411,7 @@ int8_t mv_population_close(struct mv_population *p, int cell, int64_t update, do
     shape(p, cell, update, r.eta, sums);
   }
   memset(total, 0, sizeof total);
-  add_blocks(sums, own, width, blocks_of_instance(&job->entries[entry]), meta, total[0]);
+  add_blocks(sums, own, width, blocks_of_instance(job, &job->entries[entry]), meta, total[0]);
   add_blocks(sums + own * width, all - own, width, 1, meta, total[1]);
   const struct block drawn = block_view(meta, total[0]), held = block_view(meta, total[1]);
   for (int j = 0; j < meta; j++) {
@@ -401,10 +428,10 @@ int8_t mv_population_close(struct mv_population *p, int cell, int64_t update, do
   return finite && isfinite(*r.objective) ? MV_OK : MV_NONFINITE;
 }
 
-int8_t mv_population_row(struct mv_population *p, int cell, int64_t update, double *row)
+int8_t mv_population_row(struct mv_population *p, int cell, int64_t update, double *state, double *row)
 {
   const struct mv_job *job = p->plan->job;
   const int64_t blocks = mv_population_blocks(job, mv_plan_entry(p->plan, cell), update);
-  mv_population_compute(p, cell, update, mv_record_view(job, row).eta, 0, blocks, p->sums);
+  mv_population_compute(p, cell, update, mv_record_view(job, row).eta, 0, blocks, state, p->sums);
   return mv_population_close(p, cell, update, p->sums, row);
 }

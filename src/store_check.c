@@ -48,6 +48,12 @@ int mv_store_audit(const char *path, const struct mv_plan *plan, struct mv_audit
     audit->shards = manifest.shards + manifest.damaged_shards;
     for (int64_t s = 0; s < manifest.shards; s++)
       audit->bytes += manifest.shard[s].bytes;
+    audit->carried = manifest.carried_count;
+    for (int64_t k = 0; k < manifest.carried_count; k++) {
+      void *state = NULL;
+      audit->damaged_carried += mv_carried_fault(run, &manifest.carried[k], &state) != NULL;
+      free(state);
+    }
     struct mv_rounds rounds;
     mv_rounds_read(run, path, plan, &rounds);
     audit->rounds = rounds.decided;

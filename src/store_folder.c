@@ -5,6 +5,7 @@
  *   RUN/resolved-001.yaml, results-001.h5, ...  those of the jobs that it was extended from
  *   RUN/shards/         immutable HDF5 files
  *   RUN/manifest.jsonl  the shards that count
+ *   RUN/carried/        what lifetimes carry, in training (store_carried.c)
  *   RUN/rounds.jsonl    decisions of a stopping rule, if the job has one
  *   RUN/attempts/       one file for each start
  *   RUN/checksums.xxh128  of job.yaml, resolved.yaml, results.h5
@@ -36,6 +37,7 @@ static const char readme[] =
     "resolved-001.yaml, results-001.h5, ...  the job before it was extended, and its results if there were any\n"
     "shards/         finished pieces of the results, never changed\n"
     "manifest.jsonl  the shards that count, with their digests\n"
+    "carried/        of a training whose lifetimes go on: their states behind the last updates\n"
     "rounds.jsonl    what the job's stopping rule has decided, if it has one\n"
     "attempts/       who computed, where and when\n"
     "checksums.xxh128  of job.yaml, resolved.yaml and results.h5: xxhsum -c checksums.xxh128\n"

@@ -1,7 +1,7 @@
 /* store_kill.c - named places where the process that writes a run can be made to die, for the tests of crash safety.
  *
  * METAVAR_KILL_AT=FILE.STEP[:N] raises SIGKILL when the step is passed for the N-th time (1 if not given);
- * METAVAR_KILL_AT=list prints all names. Files are those of a run directory, "shard" and "attempt" any one of theirs.
+ * METAVAR_KILL_AT=list prints all names. Files are those of a run directory, "shard", "carried" and "attempt" any one of theirs.
  * Steps of a file that appears under its name when it is whole:
  *   begun    the temporary file is there, empty (results.h5: without what comes from shards)
  *   half     half of its bytes are written (results.h5: the N-th shard is copied)
@@ -26,9 +26,9 @@ static const char *const points[] = {"run.made",        "run.locked",        "sh
                                      "attempts.made",   STEPS("README.txt"), STEPS("checksums.xxh128"),
                                      STEPS("job.yaml"), "manifest.made",     STEPS("resolved.yaml"),
                                      STEPS("attempt"),  STEPS("earlier"),    STEPS("shard"),
-                                     "manifest.half",   "manifest.written",  "manifest.synced",
-                                     "rounds.made",     "rounds.half",       "rounds.written",
-                                     "rounds.synced",   STEPS("results.h5")};
+                                     STEPS("carried"),  "manifest.half",     "manifest.written",
+                                     "manifest.synced", "rounds.made",       "rounds.half",
+                                     "rounds.written",  "rounds.synced",     STEPS("results.h5")};
 
 static char wanted[64]; /* "" : none */
 static long passages;   /* until then */
@@ -68,6 +68,8 @@ static bool is_due(const char *file, const char *step)
     return false;
   if (strncmp(file, "shards/", 7) == 0)
     file = "shard";
+  else if (strncmp(file, "carried/", 8) == 0)
+    file = "carried";
   else if (strncmp(file, "attempts/", 9) == 0)
     file = "attempt";
   else if (strncmp(file, "resolved-", 9) == 0)

@@ -2,6 +2,7 @@
  *
  *   {"v": 1, "shard": "000001.h5", "bytes": 8391234, "xxh3": "<XXH3-128 of the file>", "nonfinite": 0,
  *    "job": "<mv_job_id of the job that numbers the cells>", "units": [[cell, first, count], ...],
+ *    "carried": [[cell, row, bytes, "<XXH3-128>"], ...],  files of store_carried.c, if there are any
  *    "crc": "<crc32 of the line up to the comma before this key>"}
  *
  * A line is appended after the shard is durable, so the manifest is the only truth: a shard without a line, a line that
@@ -48,9 +49,14 @@ char *mv_manifest_line(const struct mv_shard *shard, const struct mv_unit *units
   for (int64_t u = 0; u < shard->units; u++)
     json_array_append_new(
         list, json_pack("[I,I,I]", (json_int_t)units[u].cell, (json_int_t)units[u].first, (json_int_t)units[u].count));
-  json_t *line = json_pack("{s:i,s:s,s:I,s:s,s:I,s:s*,s:o}", "v", 1, "shard", shard->name, "bytes",
+  json_t *carried = shard->carried_count > 0 ? json_array() : NULL;
+  for (int64_t k = 0; k < shard->carried_count; k++)
+    json_array_append_new(carried, json_pack("[I,I,I,s]", (json_int_t)shard->carried[k].written,
+                                             (json_int_t)shard->carried[k].row, (json_int_t)shard->carried[k].bytes,
+                                             shard->carried[k].xxh3));
+  json_t *line = json_pack("{s:i,s:s,s:I,s:s,s:I,s:s*,s:o,s:o*}", "v", 1, "shard", shard->name, "bytes",
                            (json_int_t)shard->bytes, "xxh3", shard->xxh3, "nonfinite", (json_int_t)shard->nonfinite,
-                           "job", *shard->job ? shard->job : NULL, "units", list);
+                           "job", *shard->job ? shard->job : NULL, "units", list, "carried", carried);
   char *text = json_dumps(line, JSON_COMPACT);
   json_decref(line);
   return mv_line_seal(text);
@@ -70,6 +76,8 @@ void mv_manifest_add(struct mv_manifest *manifest, const struct mv_shard *shard,
   struct mv_shard *added = &manifest->shard[manifest->shards++];
   *added = *shard;
   added->first_unit = manifest->units;
+  added->carried = NULL;
+  added->carried_count = 0;
   manifest->written =
       mv_memory_grow(manifest->written, (size_t)(manifest->units + shard->units), sizeof *manifest->written);
   memcpy(manifest->unit + manifest->units, units, (size_t)shard->units * sizeof *units);
@@ -89,6 +97,7 @@ void mv_manifest_free(struct mv_manifest *manifest)
   free(manifest->shard);
   free(manifest->unit);
   free(manifest->written);
+  free(manifest->carried);
   mv_ranges_free(&manifest->have);
   *manifest = (struct mv_manifest){0};
 }
@@ -100,18 +109,36 @@ static bool is_shard_name(const char *name)
   return digits > 0 && digits < 10 && strcmp(name + digits, ".h5") == 0;
 }
 
+/* shard->carried from its list. False: not one of ours. */
+static bool carried_parse(json_t *list, struct mv_shard *shard)
+{
+  shard->carried_count = (int64_t)json_array_size(list);
+  shard->carried = mv_memory_take((size_t)shard->carried_count, sizeof *shard->carried);
+  for (int64_t k = 0; k < shard->carried_count; k++) {
+    struct mv_carried *c = &shard->carried[k];
+    json_int_t cell, row, bytes;
+    const char *digest;
+    if (json_unpack(json_array_get(list, (size_t)k), "[I,I,I,s!]", &cell, &row, &bytes, &digest) != 0 ||
+        strlen(digest) != 32)
+      return false;
+    *c = (struct mv_carried){.written = cell, .row = row, .shard = atoi(shard->name), .bytes = bytes};
+    strcpy(c->xxh3, digest);
+  }
+  return true;
+}
+
 /* Units of a line; malloc'ed, NULL if the line is not one of ours. */
 static struct mv_unit *line_parse(const char *line, size_t length, struct mv_shard *shard)
 {
   if (!mv_line_whole(line, length))
     return NULL;
-  json_t *root = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL), *list = NULL;
+  json_t *root = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL), *list = NULL, *carried = NULL;
   const char *name = NULL, *digest = NULL, *job = "";
   json_int_t version = 0, bytes = 0, nonfinite = 0;
   struct mv_unit *units = NULL;
   *shard = (struct mv_shard){0};
-  if (json_unpack(root, "{s:I,s:s,s:I,s:s,s:I,s?s,s:o}", "v", &version, "shard", &name, "bytes", &bytes, "xxh3",
-                  &digest, "nonfinite", &nonfinite, "job", &job, "units", &list) == 0 &&
+  if (json_unpack(root, "{s:I,s:s,s:I,s:s,s:I,s?s,s:o,s?o}", "v", &version, "shard", &name, "bytes", &bytes, "xxh3",
+                  &digest, "nonfinite", &nonfinite, "job", &job, "units", &list, "carried", &carried) == 0 &&
       version == 1 && is_shard_name(name) && strlen(digest) == 32 && strlen(job) <= 32 && json_is_array(list)) {
     strcpy(shard->job, job);
     strcpy(shard->name, name);
@@ -120,6 +147,10 @@ static struct mv_unit *line_parse(const char *line, size_t length, struct mv_sha
     shard->nonfinite = nonfinite;
     shard->units = (int64_t)json_array_size(list);
     units = mv_memory_take((size_t)shard->units, sizeof *units);
+    if (!carried_parse(carried, shard)) {
+      free(units);
+      units = NULL;
+    }
     for (int64_t u = 0; u < shard->units && units; u++) {
       json_int_t cell, first, count;
       if (json_unpack(json_array_get(list, (size_t)u), "[I,I,I!]", &cell, &first, &count) == 0) {
@@ -185,6 +216,22 @@ static const char *units_map(const struct mv_ancestry *ancestry, const char *id,
   return "line ignored, which is of a job that this run no longer knows";
 }
 
+/* Likewise what is carried, into the table; nothing where the present job has no such cell. */
+static void carried_map(const struct mv_ancestry *ancestry, const char *id, const struct mv_plan *plan,
+                        const struct mv_shard *shard, struct mv_manifest *manifest)
+{
+  for (int64_t k = 0; k < shard->carried_count; k++) {
+    struct mv_carried *c = &shard->carried[k], dropped;
+    struct mv_shard one = {.units = 1};
+    struct mv_unit written = {c->written, c->row, 1}, unit;
+    strcpy(one.job, shard->job);
+    if (units_map(ancestry, id, plan, &one, &written, &unit) || unit.count == 0)
+      continue;
+    c->cell = unit.cell;
+    mv_carried_add(manifest, c, &dropped);
+  }
+}
+
 bool mv_manifest_read(int run, const char *path, const struct mv_plan *plan, bool digest, struct mv_manifest *manifest)
 {
   *manifest = (struct mv_manifest){0};
@@ -204,7 +251,7 @@ bool mv_manifest_read(int run, const char *path, const struct mv_plan *plan, boo
     end = end ? end : text + size;
     if (end == line)
       continue;
-    struct mv_shard shard;
+    struct mv_shard shard = {0};
     struct mv_unit *written = line_parse(line, (size_t)(end - line), &shard);
     struct mv_unit *units = mv_memory_take(written ? (size_t)shard.units : 0, sizeof *units);
     if (written)
@@ -221,9 +268,11 @@ bool mv_manifest_read(int run, const char *path, const struct mv_plan *plan, boo
       manifest->damaged_shards++;
     } else {
       mv_manifest_add(manifest, &shard, units, written);
+      carried_map(&ancestry, id, plan, &shard, manifest);
     }
     free(units);
     free(written);
+    free(shard.carried);
   }
   mv_ancestry_free(&ancestry);
   free(text);

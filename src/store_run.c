@@ -43,6 +43,8 @@ struct mv_store {
   double reserve;       /* bytes that commits leave free */
   bool (*hurry)(void *self);
   void *hurry_self;
+  const void *(*carried)(void *self, int64_t cell, int64_t row, size_t *bytes); /* NULL: nothing is carried */
+  void *carried_self;
   bool failed; /* a commit did, and told why */
 };
 
@@ -64,6 +66,7 @@ static int open_manifest(struct mv_store *store)
   store->next_shard = (shards > listed ? shards : listed) + 1;
   store->attempt = attempts + 1;
   mv_rounds_read(store->run, store->path, store->plan, &store->rounds);
+  mv_carried_sweep(store->run, &store->manifest);
   return MV_EXIT_OK;
 }
 
@@ -189,6 +192,18 @@ int mv_store_row(const struct mv_store *store, int cell, int64_t row, double *va
   return mv_row_find(store->run, store->path, store->plan, store->schema, &store->manifest, cell, row, values, status);
 }
 
+void mv_store_on_carried(struct mv_store *store,
+                         const void *(*carried)(void *self, int64_t cell, int64_t row, size_t *bytes), void *self)
+{
+  store->carried = carried;
+  store->carried_self = self;
+}
+
+int64_t mv_store_carried(struct mv_store *store, int64_t cell, int64_t limit, size_t bytes, void **state)
+{
+  return mv_carried_find(store->run, store->path, store->plan, &store->manifest, cell, limit, bytes, state);
+}
+
 int mv_store_add(struct mv_store *store, const void *result, size_t size)
 {
   void *copy = mv_memory_grow(NULL, size, 1);
@@ -208,9 +223,11 @@ int mv_store_add(struct mv_store *store, const void *result, size_t size)
 
 int mv_store_tick(struct mv_store *store)
 {
-  double now = mv_clock_monotonic();
+  double now = mv_clock_monotonic(), patience = store->patience;
+  if (store->carried && patience > 0) /* what is carried is large, whatever the results are */
+    patience = fmax(patience, 9 * store->commit_took);
   bool due = store->pending_count > 0 && mv_commit_due((double)store->pending_bytes, now - store->waiting_since,
-                                                       store->patience, now - store->committed, store->commit_took);
+                                                       patience, now - store->committed, store->commit_took);
   return due ? mv_store_commit(store) : MV_EXIT_OK;
 }
 
@@ -258,6 +275,61 @@ static void tell_room(const struct mv_store *store, double waited)
     mv_store_say("%s: there is room again; the run goes on", store->path);
 }
 
+/* --- what is carried -- */
+
+/* One file. Exit code, errors told. */
+static int write_carried(struct mv_store *store, struct mv_carried *c, const void *state)
+{
+  char name[MV_CARRIED_NAME];
+  double waited = 0;
+  bool fine;
+  mv_carried_name(c, name);
+  mv_bytes_digest(state, (size_t)c->bytes, c->xxh3);
+  do
+    fine = mv_carried_folder(store->run) && has_room(store, (size_t)c->bytes) &&
+           mv_file_write(store->run, name, state, (size_t)c->bytes);
+  while (!fine && wait_for_room(store, name, (size_t)c->bytes, &waited));
+  if (fine)
+    tell_room(store, waited);
+  else
+    mv_store_say_unwritten(store->path, name, (size_t)c->bytes);
+  return fine ? MV_EXIT_OK : MV_EXIT_IO;
+}
+
+/* What is carried behind the pending results, which are sorted, cell by cell. Exit code. */
+static int write_all_carried(struct mv_store *store, struct mv_shard *shard)
+{
+  int code = MV_EXIT_OK;
+  for (int k = 0; store->carried && k < store->pending_count && code == MV_EXIT_OK; k++) {
+    const struct mv_unit *u = &store->pending[k].head->unit;
+    struct mv_carried c = {u->cell, u->cell, u->first + u->count - 1, store->next_shard, 0, ""};
+    size_t bytes;
+    const void *state = c.row > mv_carried_last(&store->manifest, c.cell)
+                            ? store->carried(store->carried_self, c.cell, c.row, &bytes)
+                            : NULL;
+    if (!state)
+      continue; /* of updates that are computed again, or that others follow here */
+    c.bytes = (int64_t)bytes;
+    code = write_carried(store, &c, state);
+    shard->carried = mv_memory_grow(shard->carried, (size_t)shard->carried_count + 1, sizeof c);
+    shard->carried[shard->carried_count++] = c;
+  }
+  return code;
+}
+
+/* They are listed: those before them have served. */
+static void replace_carried(struct mv_store *store, const struct mv_shard *shard)
+{
+  for (int64_t k = 0; k < shard->carried_count; k++) {
+    struct mv_carried dropped;
+    char name[MV_CARRIED_NAME];
+    if (mv_carried_add(&store->manifest, &shard->carried[k], &dropped)) {
+      mv_carried_name(&dropped, name);
+      unlinkat(store->run, name, 0);
+    }
+  }
+}
+
 /* --- shards -- */
 
 /* Writes the pending results as one shard file; describes it. Exit code, errors told. */
@@ -267,7 +339,7 @@ static int write_shard(struct mv_store *store, struct mv_shard *shard)
   struct mv_image image;
   double waited = 0;
   bool fine;
-  *shard = (struct mv_shard){.units = store->pending_count};
+  shard->units = store->pending_count;
   mv_job_id(store->plan->job, shard->job);
   snprintf(shard->name, sizeof shard->name, "%06d.h5", store->next_shard);
   snprintf(name, sizeof name, "shards/%s", shard->name);
@@ -322,13 +394,16 @@ int mv_store_commit(struct mv_store *store)
 {
   if (store->pending_count == 0)
     return MV_EXIT_OK;
-  struct mv_shard shard;
+  struct mv_shard shard = {0};
   double begin = mv_clock_monotonic();
   store->pending_count = mv_results_join(store->plan, store->pending, store->pending_count);
-  int code = write_shard(store, &shard);
+  int code = write_all_carried(store, &shard);
+  code = code == MV_EXIT_OK ? write_shard(store, &shard) : code;
   store->failed = code != MV_EXIT_OK;
-  if (store->failed)
+  if (store->failed) {
+    free(shard.carried);
     return code;
+  }
   store->next_shard++;
   struct mv_unit *units = mv_memory_take((size_t)store->pending_count, sizeof *units);
   for (int k = 0; k < store->pending_count; k++) {
@@ -339,6 +414,7 @@ int mv_store_commit(struct mv_store *store)
   store->failed = !fine;
   if (fine) {
     mv_manifest_add(&store->manifest, &shard, units, units);
+    replace_carried(store, &shard);
     for (int k = 0; k < store->pending_count; k++)
       free((void *)store->pending[k].head);
     store->pending_count = 0;
@@ -346,6 +422,7 @@ int mv_store_commit(struct mv_store *store)
   }
   store->committed = mv_clock_monotonic();
   store->commit_took = store->committed - begin;
+  free(shard.carried);
   free(units);
   return fine ? MV_EXIT_OK : MV_EXIT_IO;
 }

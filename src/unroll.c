@@ -8,6 +8,7 @@
  * report outside of it.
  */
 #include <assert.h>
+#include <string.h>
 
 #include "metavar/arena.h"
 #include "metavar/lifetime.h"
@@ -89,7 +90,7 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   const struct mv_shape *s = &p->shape;
   struct mv_arena *arena = w->arena;
   const size_t mark = arena->used;
-  assert(w->steps <= p->steps && (w->block_count == 0 || p->task->step_jvp));
+  assert(w->steps <= p->steps && (w->block_count == 0 || p->task->step_jvp) && (w->first == 0 || w->state));
 
   num *theta = mv_arena_take(arena, sizeof(num) * (size_t)s->state);
   num *next = mv_arena_take(arena, sizeof(num) * (size_t)s->state);
@@ -100,7 +101,7 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
   for (int i = 0; i < w->block_count; i++)
     block_init(w, &lifetime.life, &w->blocks[i]);
 
-  for (int64_t n = 0; n < w->steps; n++) {
+  for (int64_t n = w->first; n < w->first + w->steps; n++) {
     struct mv_report report;
     mv_lifetime_step(&lifetime, n, theta, next, tape, &report);
     blocks_step(w, &lifetime.life, n, theta, tape, active);
@@ -109,5 +110,7 @@ void mv_walk_run(struct mv_walk *w, mv_observe *observe, void *self)
     theta = next;
     next = swap;
   }
+  if (w->state)
+    memcpy(w->state, theta, sizeof(num) * (size_t)s->state);
   arena->used = mark;
 }

@@ -34,7 +34,7 @@ struct back {
   num *between[2];       /* states of steps that are not kept */
   num *tape;             /* of such steps */
   int64_t first, end;    /* steps to walk back */
-  int64_t seen;          /* steps that the observer has been told of */
+  int64_t seen;          /* the observer has been told of all steps before */
   struct mv_adjoints *adjoints;
   mv_observe *observe;
   mv_weigh *weigh;
@@ -43,12 +43,16 @@ struct back {
 
 /* --- forwards ----------------------------------------------------------------------------------------------- */
 
+static int64_t walk_end(const struct mv_walk *w) { return w->first + w->steps; }
+
 static void evaluate(struct back *b, int64_t n, const num *theta, num *next, num *tape, struct mv_report *report)
 {
   mv_lifetime_step(&b->lifetime, n, theta, next, tape, report);
   if (n == b->seen) {
     b->observe(b->self, n, report, NULL);
     b->seen++;
+    if (b->seen == walk_end(b->walk) && b->walk->state)
+      memcpy(b->walk->state, next, sizeof(num) * (size_t)b->walk->problem->shape.state);
   }
 }
 
@@ -74,7 +78,7 @@ static void advance(struct back *b, struct record *from, int64_t n, struct recor
 static void evaluate_record(struct back *b, struct record *r)
 {
   evaluate(b, r->n, r->theta, b->between[0], r->tape, r->report);
-  for (int64_t n = b->end, at = 0; b->seen >= b->end && b->seen < b->walk->steps; n++, at = !at) {
+  for (int64_t n = b->end, at = 0; b->seen >= b->end && b->seen < walk_end(b->walk); n++, at = !at) {
     struct mv_report report;
     evaluate(b, n, b->between[at], b->between[!at], b->tape, &report);
   }
@@ -241,27 +245,29 @@ static void blocks_take(struct back *b)
 static void find_span(struct back *b)
 {
   const struct mv_walk *w = b->walk;
-  b->first = w->steps;
+  b->first = walk_end(w);
   for (int i = 0; i < w->block_count; i++)
     for (int l = 0; l < MV_LANES; l++) {
       int64_t start = w->blocks[i].start[l], end = start + w->blocks[i].length;
       b->first = start < b->first ? start : b->first;
       b->end = end > b->end ? end : b->end;
     }
-  assert(0 <= b->first && b->first < b->end && b->end <= w->steps);
+  assert(w->first <= b->first && b->first < b->end && b->end <= walk_end(w));
 }
 
 void mv_walk_back(struct mv_walk *w, int64_t records, mv_observe *observe, mv_weigh *weigh, void *self)
 {
   const size_t mark = w->arena->used;
-  assert(w->steps <= w->problem->steps && records >= 1 && w->problem->task->step_vjp);
-  struct back b = {.walk = w, .observe = observe, .weigh = weigh, .self = self};
+  assert(w->steps <= w->problem->steps && records >= 1 && w->problem->task->step_vjp && (w->first == 0 || w->state));
+  struct back b = {.walk = w, .observe = observe, .weigh = weigh, .self = self, .seen = w->first};
   find_span(&b);
   records_take(&b, records);
   blocks_take(&b);
-  mv_lifetime_open(&b.lifetime, w, b.first == 0 ? b.record[0].theta : b.record[1].theta);
+  mv_lifetime_open(&b.lifetime, w, b.first == w->first ? b.record[0].theta : b.record[1].theta);
   *b.record[0].before = num_set(0.0);
-  if (b.first > 0)
+  b.record[1].n = w->first;
+  b.record[0].n = b.first;
+  if (b.first > w->first)
     advance(&b, &b.record[1], b.first, &b.record[0]);
   walk_back(&b, records);
   if (b.first == 0)

@@ -18,11 +18,17 @@ struct mv_worker {
   const struct mv_plan *plan;
   int lanes;
   struct mv_arena arena;   /* of the estimator */
-  struct mv_arena outputs; /* num values[layout.values] of one group, as the estimator leaves them, and fitness */
+  struct mv_arena outputs; /* num values[layout.values] of one group, as the estimator leaves them, fitness and state */
   struct mv_trace *trace;  /* NULL: nobody looks */
   double *rows;            /* [block][layout.values] samples on their way into moments, and their status */
   int8_t *status;
 };
+
+int64_t mv_replicate_state(const struct mv_job *job, int e)
+{
+  const struct mv_entry *entry = &job->entries[e];
+  return entry->estimator->lifetimes(entry->settings, &job->problem) * job->problem.shape.state;
+}
 
 /* What the largest entry needs. */
 struct sizes {
@@ -38,6 +44,8 @@ static struct sizes worker_sizes(const struct mv_plan *plan)
     size_t values = (size_t)plan->layout[e].values;
     size_t arena = entry->estimator->workspace(entry->settings, &job->problem);
     size_t outputs = 2 * mv_arena_cost(values * (size_t)job->kernel->lanes * sizeof(double)); /* and fitness given */
+    if (job->train.lifetimes == MV_CARRIED && entry->estimator->carries && job->kernel->lanes > 1)
+      outputs += mv_arena_cost((size_t)(mv_replicate_state(job, e) * job->kernel->lanes) * sizeof(double));
     most.arena = arena > most.arena ? arena : most.arena;
     most.outputs = outputs > most.outputs ? outputs : most.outputs;
     if (entry->store == MV_STORE_MOMENTS) {
@@ -119,8 +127,24 @@ static const num *give_fitness(struct mv_worker *worker, int count, int64_t memb
   return (const num *)out;
 }
 
+/* state[size] of the replicates of a group, side by side; lanes beyond the last repeat it. And back. */
+static void give_state(int64_t size, int lanes, int count, const double *state, double *out)
+{
+  for (int64_t k = 0; k < size; k++)
+    for (int lane = 0; lane < lanes; lane++)
+      out[k * lanes + lane] = state[(lane < count ? lane : count - 1) * size + k];
+}
+
+static void take_state(int64_t size, int lanes, int count, const double *in, double *state)
+{
+  for (int lane = 0; lane < count; lane++)
+    for (int64_t k = 0; k < size; k++)
+      state[lane * size + k] = in[k * lanes + lane];
+}
+
 int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struct mv_key key, int64_t first,
-                       int64_t count, const double *fitness, double *rows, int8_t *status)
+                       int64_t count, const double *fitness, int64_t update, double *state, double *rows,
+                       int8_t *status)
 {
   const int lanes = worker->lanes;
   const struct mv_job *job = worker->plan->job;
@@ -128,6 +152,9 @@ int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struc
   const struct mv_layout *layout = &worker->plan->layout[e];
   struct mv_request request = {
       .problem = &job->problem, .settings = entry->settings, .eta = eta, .key = key, .trace = worker->trace};
+  const int64_t carried = state ? mv_replicate_state(job, e) : 0;
+  request.update = update;
+  request.first = job->train.lifetimes == MV_CARRIED ? update * job->lifetime_length : 0;
   int64_t offset, members = mv_layout_fitness(layout, &offset);
   int64_t nonfinite = 0;
   for (int64_t r = 0; r < count; r += lanes) {
@@ -138,7 +165,15 @@ int64_t mv_worker_rows(struct mv_worker *worker, int e, const double *eta, struc
     double *outputs = mv_arena_take(&worker->outputs, (size_t)(layout->values * lanes) * sizeof(double));
     request.values = (num *)outputs;
     request.fitness = fitness ? give_fitness(worker, request.count, members, fitness + r * members) : NULL;
+    double *own = state ? state + r * carried : NULL, *theta = own;
+    if (own && lanes > 1) {
+      theta = mv_arena_take(&worker->outputs, (size_t)(carried * lanes) * sizeof(double));
+      give_state(carried, lanes, request.count, own, theta);
+    }
+    request.state = (num *)theta;
     entry->estimator->sample(&request);
+    if (own && lanes > 1)
+      take_state(carried, lanes, request.count, theta, own);
     for (int lane = 0; lane < request.count; lane++) {
       status[r + lane] = take_row(layout, outputs, lanes, lane, rows + (r + lane) * layout->values);
       nonfinite += status[r + lane] != MV_OK;
@@ -153,7 +188,7 @@ static int64_t compute_rows(struct mv_worker *worker, int64_t cell, int64_t firs
   const struct mv_plan *plan = worker->plan;
   const int point = mv_plan_point(plan, (int)cell);
   return mv_worker_rows(worker, mv_plan_entry(plan, (int)cell), plan->job->eta + (size_t)point * plan->job->meta,
-                        plan->key[point], first, count, NULL, rows, status);
+                        plan->key[point], first, count, NULL, 0, NULL, rows, status);
 }
 
 /* The view's pointers are const for the store's sake; here the bytes are our own. */

@@ -18,7 +18,7 @@
 #include "metavar/farm.h"
 
 struct unit {
-  int64_t id, microseconds, words;
+  int64_t id, microseconds, words, load; /* load: words behind it */
 };
 
 struct world {
@@ -28,6 +28,7 @@ struct world {
   int64_t batch, ready;         /* more() makes so many ready; 0: all are */
   int64_t quit_done, quit_tick; /* give up in this done() call or after so many units; -1: never */
   int64_t microseconds, words;  /* of the longest unit; size of the largest result */
+  int64_t load;                 /* and of the largest load; every third unit has none */
   int *seen;                    /* [units] done() calls of each */
   bool wrong, over;             /* a bad result; work handed out after giving up */
   int64_t computed;             /* on this rank */
@@ -75,9 +76,21 @@ static enum mv_next next(void *self, void *unit)
   }
   w->over |= (w->quit_done >= 0 && w->taken > w->quit_done) || (w->quit_tick >= 0 && w->handed > w->quit_tick + 1000);
   int64_t id = w->handed++;
-  struct unit u = {id, w->microseconds ? (id * 7919) % w->microseconds : 0, w->words ? (id * 104729) % w->words : 0};
+  struct unit u = {id, w->microseconds ? (id * 7919) % w->microseconds : 0, w->words ? (id * 104729) % w->words : 0,
+                   w->load && id % 3 ? (id * 15485863) % w->load : 0};
   memcpy(unit, &u, sizeof u);
   return MV_NEXT_UNIT;
+}
+
+static size_t load(void *self, const void *unit, void *out)
+{
+  (void)self;
+  struct unit u;
+  memcpy(&u, unit, sizeof u);
+  for (int64_t i = 0; i < u.load && out; i++) {
+    ((uint64_t *)out)[i] = ~pattern(u.id, i);
+  }
+  return (size_t)u.load * 8;
 }
 
 /* Comes when everything is in, and only then. */
@@ -106,6 +119,9 @@ static size_t compute(void *self, const void *unit, void **result, size_t *capac
   }
   uint64_t *out = *result;
   out[0] = (uint64_t)u.id;
+  for (int64_t i = 0; i < u.load; i++) { /* a wrong one makes a wrong result */
+    out[0] = ((const uint64_t *)((const char *)unit + sizeof u))[i] == ~pattern(u.id, i) ? out[0] : UINT64_MAX;
+  }
   for (int64_t i = 1; i <= u.words; i++) {
     out[i] = pattern(u.id, i);
   }
@@ -163,6 +179,7 @@ static struct mv_farm farm_of(struct world *w, bool master_computes, double pati
                           .done = done,
                           .tick = tick,
                           .unit_size = sizeof(struct unit),
+                          .load = load,
                           .compute = compute,
                           .master_computes = master_computes,
                           .patience = patience,
@@ -230,6 +247,7 @@ static int sleeper(struct mv_comm *comm, double asleep, bool master_computes)
                     .units = 400,
                     .microseconds = 20000,
                     .words = 30000,
+                    .load = 30000,
                     .quit_done = -1,
                     .quit_tick = -1,
                     .asleep = last ? asleep : 0};
@@ -278,6 +296,8 @@ int main(int argc, char **argv)
           (struct world){.units = 300, .quit_done = -1, .quit_tick = -1, .microseconds = 5000, .words = 300}, master);
     trial(comm, "large results",
           (struct world){.units = 40, .quit_done = -1, .quit_tick = -1, .words = 900000, .microseconds = 1000}, master);
+    trial(comm, "large loads and large results",
+          (struct world){.units = 30, .quit_done = -1, .quit_tick = -1, .words = 300000, .load = 300000}, master);
     trial(comm, "each unit waits for the one before",
           (struct world){.units = 300, .window = 1, .quit_done = -1, .quit_tick = -1, .microseconds = 200}, master);
     trial(comm, "units wait for others",

@@ -167,7 +167,7 @@ static void a_row_is_the_mean_of_its_replicates(void **state)
   double row[32], g[2] = {0}, square[2] = {0}, objective = 0;
   struct mv_record r = mv_record_view(job, row);
   memcpy(r.eta, eta, sizeof eta);
-  assert_int_equal(mv_population_row(p, cell, update, row), MV_OK);
+  assert_int_equal(mv_population_row(p, cell, update, NULL, row), MV_OK);
   struct mv_key key = mv_key_make(3, (double[]){1, update}, 2);
   for (int k = 0; k < 101; k++) {
     rig_sample(&rig, key, eta, k, NULL);
@@ -206,7 +206,7 @@ static void evaluations_are_held_out(void **state)
   for (int k = 0; k < 5; k++) {
     r[k] = mv_record_view(job, row[k]);
     memcpy(r[k].eta, eta, sizeof eta);
-    mv_population_row(p, cells[k], updates[k], row[k]);
+    mv_population_row(p, cells[k], updates[k], NULL, row[k]);
   }
   assert_true(*r[0].evaluated == *r[1].evaluated && *r[1].evaluated == *r[2].evaluated);
   assert_true(*r[1].evaluated != *r[3].evaluated && isnan(*r[4].evaluated) && isnan(*r[4].evaluated_se));
@@ -296,7 +296,7 @@ static void shaped_updates_follow_all_members(void **state)
     size_t order[2 * R];
     struct mv_record r = mv_record_view(job, row);
     memcpy(r.eta, eta, sizeof eta);
-    assert_int_equal(mv_population_row(p, 1, 2, row), MV_OK);
+    assert_int_equal(mv_population_row(p, 1, 2, NULL, row), MV_OK);
     for (int shaped = 1; shaped >= 0; shaped--) { /* the members' objectives; then the directions */
       if (!shaped) {
         *(int *)rig_setting(&rig, "shaping") = 0;
@@ -351,7 +351,7 @@ static void a_sample_shapes_its_own_population(void **state)
     const double eta[2] = {0.3, 0.6};
     struct mv_record r = mv_record_view(job, row);
     memcpy(r.eta, eta, sizeof eta);
-    assert_int_equal(mv_population_row(p, s * job->points, 2, row), MV_OK);
+    assert_int_equal(mv_population_row(p, s * job->points, 2, NULL, row), MV_OK);
     rig_sample(&rig, mv_key_make(3, (double[]){0, 2}, 2), eta, 0, NULL);
     for (int j = 0; j < 2; j++) {
       assert_true(r.gradient[j] != 0 && r.gradient[j] == rig_value(&rig, rig_offset(&rig, "gradient") + j, 0));
@@ -390,8 +390,8 @@ static void errors_go_by_task_instances(void **state)
     int8_t *status = malloc((size_t)count);
     struct mv_record r = mv_record_view(job, row);
     memcpy(r.eta, eta, sizeof eta);
-    assert_int_equal(mv_population_row(p, 0, 2, row), MV_OK);
-    mv_worker_rows(worker, 0, eta, mv_key_make(3, (double[]){0, 2}, 2), 0, count, NULL, rows, status);
+    assert_int_equal(mv_population_row(p, 0, 2, NULL, row), MV_OK);
+    mv_worker_rows(worker, 0, eta, mv_key_make(3, (double[]){0, 2}, 2), 0, count, NULL, 0, NULL, rows, status);
     for (int i = 0; i < 6; i++) {
       int here = i < 5 ? nest : nest - 1;
       for (int j = 0; j < 2; j++) {
@@ -480,7 +480,7 @@ static bool train(struct shelf *s, int hands, double second, uint32_t seed, int 
 {
   const struct mv_plan *plan = s->plan;
   struct mv_population *p = mv_population_create(plan);
-  struct mv_curves *c = mv_curves_create(plan, &(struct mv_curves_hooks){s, shelf_read, shelf_store});
+  struct mv_curves *c = mv_curves_create(plan, &(struct mv_curves_hooks){s, shelf_read, NULL, shelf_store});
   double seconds[8] = {second, second, second, second, second, second, second, second};
   struct mv_answer *out[16];
   int under_way = 0, done = 0;

@@ -1,4 +1,7 @@
-"""Learning curves: the objective at unperturbed eta against updates and against inner steps spent, one line of panels per start."""
+"""Learning curves: the objective at unperturbed eta against updates and against inner steps spent, a line of panels per start. Where
+lifetimes are carried from update to update: the objective of the gradient's replicates against the inner steps of a lifetime."""
+
+import os
 
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
@@ -13,7 +16,28 @@ MOST = 6  # starts
 
 
 def colours_of(rows):
-    return {entry: COLOURS[k % len(COLOURS)] for k, entry in enumerate(dict.fromkeys(row["entry"] for row in rows))}
+    return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(dict.fromkeys(row["name"] for row in rows))}
+
+
+def window_of(row):
+    """Inner steps of an update of lifetimes that are carried; nan of others."""
+    return row["lifetime_steps"] / (row["update"] + 1)
+
+
+def name_rows(all_tables, *columns):
+    """The rows of several trainings, each with its `name`: the entry's, with its window and its run where one name is not enough."""
+    runs = [(tables, tables.rows("curves", *columns)) for tables in all_tables]
+    windows = {window_of(row) for _, rows in runs for row in rows if finite(row["lifetime_steps"])}
+    known = {}
+    for tables, rows in runs:
+        for row in rows:
+            row["name"] = row["entry"] + (f" T={window_of(row):g}" if len(windows) > 1 and finite(row["lifetime_steps"]) else "")
+            known.setdefault(row["name"], set()).add(tables.folder)
+    for tables, rows in runs:
+        run = os.path.basename(os.path.dirname(os.path.abspath(tables.folder)))
+        for row in rows:
+            row["name"] += f" ({run})" if len(known[row["name"]]) > 1 else ""
+    return [row for _, rows in runs for row in rows]
 
 
 def start_of(row):
@@ -26,8 +50,8 @@ def points_of(rows, column):
     """What is known of one curve."""
     return [
         {
-            "entry": row["entry"], "start": int(row["start"]), "update": int(row["update"]),
-            "steps": row["spent_primal"] + row["spent_tangent"], "seeds": int(row[column + "_seeds"]),
+            "entry": row["name"], "start": int(row["start"]), "update": int(row["update"]),
+            "steps": row["spent_primal"] + row["spent_tangent"], "lifetime_steps": row["lifetime_steps"], "seeds": int(row[column + "_seeds"]),
             "objective": row[column], "objective_se": row[column + "_se"],
         }
         for row in rows
@@ -42,8 +66,10 @@ def draw_curve(axes, points, across, colour):
 
 
 def draw(tables):
-    rows = tables.rows("curves", "entry", "start", "update", "spent_primal", "spent_tangent", "evaluated", "objective")
+    columns = ("entry", "start", "update", "spent_primal", "spent_tangent", "lifetime_steps", "evaluated", "objective")
+    rows = name_rows([tables, *tables.beside], *columns)
     column = "evaluated" if any(finite(row["evaluated"]) for row in rows) else "objective"
+    carried = all(finite(row["lifetime_steps"]) for row in rows)
     starts = list(dict.fromkeys(row["start"] for row in rows))
     colours = colours_of(rows)
     if not rows:
@@ -55,24 +81,30 @@ def draw(tables):
     drawn = []
     for line, start in zip(axes, shown):
         for entry, colour in colours.items():
-            chosen = [row for row in rows if row["start"] == start and row["entry"] == entry]
+            chosen = [row for row in rows if row["start"] == start and row["name"] == entry]
             points = points_of(chosen, column)
-            for ax, across in zip(line, ("update", "steps")):
+            for ax, across in zip(line, ("lifetime_steps" if carried else "update", "steps")):
                 draw_curve(ax, points, across, colour)
-                ax.grid()
+                ax.grid(True)
             drawn += points
         first = next(row for row in rows if row["start"] == start)
         line[0].set_ylabel(f"objective\nfrom {start_of(first)}")
     if not drawn:
         raise LeftOut("no objective in these curves is finite")
-    axes[-1][0].set_xlabel("updates")
+    axes[-1][0].set_xlabel("inner steps of each lifetime" if carried else "updates")
+    if carried:
+        axes[-1][0].xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[-1][1].xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[-1][1].set_xlabel("inner steps spent on gradients (primal + tangent)")
-    below(figure, [Line2D([], [], color=colour, lw=1.5, label=entry) for entry, colour in colours.items()], min(len(colours), 5))
+    lines = -(-len(colours) // 5)
+    below(figure, [Line2D([], [], color=colour, lw=1.5, label=entry) for entry, colour in colours.items()], -(-len(colours) // lines))
     seeds = max(point["seeds"] for point in drawn)
     where = "at unperturbed eta over held-out replicates" if column == "evaluated" else "of the replicates that gradients come from"
     band = f"one standard error over {seeds} seeds" if seeds > 1 else "one standard error over replicates (there is one seed)"
-    caption = f"Mean objective {where}, against updates (left) and inner steps (right). Bands: {band}."
+    across = "inner steps of each lifetime, which goes on from update to update (left)," if carried else "updates (left)"
+    caption = f"Mean objective {where}, against {across} and inner steps spent (right). Bands: {band}."
+    if carried:
+        caption += " Points are means over the updates since the point before."
     if len(starts) > MOST:
         caption += f" The first {MOST} of {len(starts)} starts."
     return Drawn(figure, drawn, caption)

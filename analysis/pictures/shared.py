@@ -65,6 +65,7 @@ class Tables:
     def __init__(self, folder):
         self.folder, self.known = folder, {}
         self.surface = self  # where objective.csv is
+        self.beside = []  # of other trainings, whose curves.csv goes into the same picture
         self.summary = read_object(os.path.join(folder, "summary.json"))
         self.confidence = self.summary.get("options", {}).get("confidence", 0.95)
         self.interval_text = f"{100 * self.confidence:g} % intervals"
@@ -103,6 +104,14 @@ def surface_of(run):
     tables = tables_of(run_folder(run))
     if not tables.has("objective"):
         raise LeftOut(f"{run} has no return surface: analyze a run that has an entry of the estimator `objective`")
+    return tables
+
+
+def curves_of(run):
+    """The tables of a training."""
+    tables = tables_of(run_folder(run))
+    if not tables.has("curves"):
+        raise LeftOut(f"{run} has no learning curves: analyze a run of metavar train")
     return tables
 
 

@@ -12,7 +12,7 @@ void mv_again_free(struct mv_again *);
 void mv_again_watch(struct mv_again *, struct mv_trace *);
 
 /* The result (sample.h) of a unit, malloc'ed. In training the unit is one update, made from the update before as
- * `results` has it; NULL if that cannot be read, told. */
+ * `results` has it, or, with lifetimes that are carried, from the start of its curve; NULL if that cannot be read, told. */
 void *mv_again_compute(struct mv_again *, const struct mv_results *, const struct mv_unit *, size_t *size);
 
 #endif

@@ -17,6 +17,9 @@ const char *mv_comm_library(void); /* "Open MPI v4.1.4, ..." without starting it
 
 /* Byte strings. Messages of one sender arrive in order. A small one (a few kB) never waits for its receiver. */
 void mv_comm_send(struct mv_comm *, int to, int tag, const void *bytes, size_t size);
+/* One of any size, which the receiver takes when it likes; bytes come from mv_comm_buffer, and are free for the next then. */
+void *mv_comm_buffer(struct mv_comm *, size_t size);
+void mv_comm_post(struct mv_comm *, int to, int tag, void *bytes, size_t size);
 /* One of any size. False: not taken within so many seconds, and then nothing but mv_comm_abort is left. */
 bool mv_comm_send_within(struct mv_comm *, int to, int tag, const void *bytes, size_t size, double seconds);
 /* Waits for a message from a rank; grows *buffer (malloc'ed, *capacity) as needed. False: none came. */
@@ -24,7 +27,7 @@ bool mv_comm_receive(struct mv_comm *, int from, double seconds, int *tag, void 
                      size_t *size);
 /* Takes a message from anyone if one is there; false otherwise, at once. */
 bool mv_comm_poll(struct mv_comm *, int *source, int *tag, void **buffer, size_t *capacity, size_t *size);
-/* What this rank has sent and received with the three so far. */
+/* What this rank has sent and received with these so far. */
 struct mv_traffic {
   int64_t messages, bytes;
 };

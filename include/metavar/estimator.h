@@ -75,6 +75,9 @@ struct mv_request {
   int64_t lifetime[MV_LANES_MAX]; /* index of the lifetime draw within the task instance */
   int64_t draw[MV_LANES_MAX];     /* index of the replicate within the task instance: r % (P L) */
   const struct mv_forced *forced; /* NULL: random */
+  int64_t update;                 /* of a training, else 0 */
+  int64_t first;                  /* the inner step at which the lifetimes begin or, if > 0, go on */
+  num *state;                     /* [lifetimes][state] of task: mv_walk.state of each; NULL: nobody goes on */
   const num *fitness;             /* shaped, of every member: follow these and simulate nothing; NULL: simulate */
   struct mv_arena *arena;
   struct mv_trace *trace; /* NULL: nobody looks */
@@ -88,6 +91,7 @@ struct mv_estimator {
   size_t settings_size;
   unsigned needs; /* enum mv_needs */
   bool perturbs;  /* has a perturbation level: a nested design may repeat it */
+  bool carries;   /* its lifetimes can go on from window to window: mv_request.state */
 
   /* Settings that contradict each other or the problem; fills in derived defaults (an empty list of truncation lengths
    * becomes {N}). */

@@ -24,7 +24,10 @@ struct mv_farm {
    * under way, return. */
   bool (*tick)(void *self);
   size_t unit_size;
-  /* Any rank, in its compute thread. Computes unit into *result (malloc'ed buffer that grows, *capacity); returns its
+  /* Rank 0, main thread, whenever a unit is given to a rank: what travels with it and is too large to wait in memory. Returns
+   * its bytes, and writes them if there is a place for them. NULL: nothing. */
+  size_t (*load)(void *self, const void *unit, void *out);
+  /* Any rank, in its compute thread. Computes unit, its load behind it, into *result (malloc'ed buffer that grows, *capacity); returns its
    * size. */
   size_t (*compute)(void *self, const void *unit, void **result, size_t *capacity);
   bool master_computes; /* rank 0 computes too, in a thread of its own; always true for one rank */
@@ -40,6 +43,12 @@ struct mv_farm {
   double master_patience;
   void (*orphan)(void *self, double seconds);
 };
+
+/* The load of a unit; 0: it has none. */
+static inline size_t mv_farm_load(const struct mv_farm *farm, const void *unit, void *out)
+{
+  return farm->load ? farm->load(farm->self, unit, out) : 0;
+}
 
 /* Every rank calls this with the same struct (workers use compute, unit_size and orphan only). Each rank holds one unit
  * at work and the next one waiting. Returns when all work is done or given up; true if next() and more() ran dry and all

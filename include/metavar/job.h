@@ -6,6 +6,7 @@
 
 enum mv_store_kind { MV_STORE_SAMPLES, MV_STORE_MOMENTS };
 enum mv_optimizer { MV_SGD, MV_ADAM };
+enum mv_lifetimes { MV_FRESH, MV_CARRIED };
 
 /* `train:`, the outer loop on eta (outer.c); eta then holds the starting points. */
 struct mv_train {
@@ -15,6 +16,7 @@ struct mv_train {
   double learning_rate, momentum, epsilon;
   struct mv_reals betas; /* adam: two */
   int64_t evaluate_every, evaluate_replicates;
+  int lifetimes; /* enum mv_lifetimes: at each update new ones, or the same go on for another lifetime_length steps */
 };
 
 /* One row of `estimators:`. A list given to a scalar setting makes one entry per value. */
@@ -102,6 +104,12 @@ static inline int64_t mv_job_rows(const struct mv_job *job, int entry)
 static inline double mv_entry_rate(const struct mv_job *job, const struct mv_entry *e)
 {
   return e->learning_rate > 0 ? e->learning_rate : job->train.learning_rate;
+}
+
+/* Whether the lifetimes of a curve go on from update to update (carry.c). */
+static inline bool mv_job_carries(const struct mv_job *job)
+{
+  return job->train.updates > 0 && job->train.lifetimes == MV_CARRIED;
 }
 
 /* The tables behind a job file, for `describe`. */

@@ -45,6 +45,7 @@ struct mv_undertaking {
   bool (*more)(void *self); /* may be NULL */
   bool (*done)(void *self, const void *result, size_t size);
   size_t (*compute)(void *self, const void *unit, void **result, size_t *capacity);
+  size_t (*load)(void *self, const void *unit, void *out); /* may be NULL */
   /* Rank 0, before the last commit: gives the store what is still held back. May be NULL. */
   void (*flush)(void *self);
   void (*release)(void *self);

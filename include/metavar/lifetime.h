@@ -18,7 +18,7 @@ struct mv_lifetime {
 
 size_t mv_lifetime_bytes(const struct mv_problem *); /* arena bytes that mv_lifetime_open takes */
 
-/* Draws the task instance and theta_0[state]. */
+/* Draws the task instance, and theta[state] of the walk's first step unless that is given. */
 void mv_lifetime_open(struct mv_lifetime *, const struct mv_walk *, num *theta);
 
 /* Step n, as often as one likes: its noise is addressed by n, so the same theta gives the same bits. */

@@ -44,6 +44,13 @@ void mv_store_committed(const struct mv_store *, void (*visit)(void *self, const
  * Exit code; errors told. */
 int mv_store_row(const struct mv_store *, int cell, int64_t row, double *values, int8_t *status);
 
+/* Training whose lifetimes are carried. Who commits updates asks for what the lifetimes of a cell carry behind `row`, the
+ * last one; NULL: not known. It is stored beside them, and not copied. */
+void mv_store_on_carried(struct mv_store *,
+                         const void *(*carried)(void *self, int64_t cell, int64_t row, size_t *bytes), void *self);
+/* The last update before `limit` behind which it is stored, and it, malloc'ed; -1: none, if limit is not 0 this is told. */
+int64_t mv_store_carried(struct mv_store *, int64_t cell, int64_t limit, size_t bytes, void **state);
+
 /* When results are committed: the oldest has waited for `patience` seconds, or MV_COMMIT_BYTES have gathered and commits
  * take no more than a tenth of the time (the last took `took` seconds and was over `since` seconds ago), or four times as
  * many bytes have. */
@@ -136,10 +143,11 @@ struct mv_audit {
   int64_t lines, damaged_lines; /* of the manifest */
   int64_t torn_lines;           /* cut off when a process was killed while it wrote them; they never counted */
   int64_t shards, damaged_shards, bytes;
-  int64_t samples;        /* that the whole shards hold */
-  bool finished;          /* results.h5 is there */
-  int rounds;             /* of a stopping rule, decided */
-  int64_t cells_going_on; /* by the last round that is on record */
+  int64_t carried, damaged_carried; /* files of what lifetimes carry (mv_store_carried) */
+  int64_t samples;                  /* that the whole shards hold */
+  bool finished;                    /* results.h5 is there */
+  int rounds;                       /* of a stopping rule, decided */
+  int64_t cells_going_on;           /* by the last round that is on record */
 };
 int mv_store_audit(const char *run, const struct mv_plan *, struct mv_audit *); /* plan: told what cells are to have */
 

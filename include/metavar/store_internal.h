@@ -6,6 +6,7 @@
  *   store_stop.c      asking it to leave
  *   store_run.c       an open run: gathering and committing results
  *   store_row.c       one row back from the shards
+ *   store_carried.c   what lifetimes carry from update to update
  *   store_finish.c    from shards to results.h5
  *   store_attempt.c   the record of one start
  *   store_progress.c  how far a run is
@@ -131,6 +132,14 @@ struct mv_unit mv_ancestor_unit(const struct mv_ancestor *, const struct mv_plan
 
 /* --- manifest ------------------------------------------------------------------------------------------- */
 
+/* A file of what the lifetimes of a cell carry behind update `row` (store_carried.c). */
+struct mv_carried {
+  int64_t cell, written, row; /* cell of the present job, and as its line has it */
+  int shard;                  /* number in the name of its shard */
+  int64_t bytes;
+  char xxh3[33];
+};
+
 struct mv_shard {
   char name[32]; /* "000001.h5" in RUN/shards */
   int64_t bytes, nonfinite;
@@ -138,17 +147,21 @@ struct mv_shard {
   char job[33];       /* mv_job_id of the job whose cells its line means; "" in a line that does not say: the first */
   int64_t first_unit; /* its units are mv_manifest.unit[first_unit .. first_unit + units), and so for written */
   int64_t units;
+  struct mv_carried *carried; /* [carried_count] of its line, while that is written or read; else NULL */
+  int64_t carried_count;
 };
 
 struct mv_manifest {
   int64_t shards, units;
   struct mv_shard *shard;
-  struct mv_unit *unit;    /* in cells of the present job; nothing of use: count 0 */
-  struct mv_unit *written; /* as the lines and the shards have them */
-  struct mv_ranges have;   /* the union of the units */
-  int64_t nonfinite;       /* an upper bound where shards overlap in part */
-  int last_number;         /* the largest in the name of any shard, also of those that were left out */
-  bool torn;               /* the file does not end with a newline */
+  struct mv_unit *unit;       /* in cells of the present job; nothing of use: count 0 */
+  struct mv_unit *written;    /* as the lines and the shards have them */
+  struct mv_ranges have;      /* the union of the units */
+  struct mv_carried *carried; /* [carried_count] the last two of each cell */
+  int64_t carried_count;
+  int64_t nonfinite; /* an upper bound where shards overlap in part */
+  int last_number;   /* the largest in the name of any shard, also of those that were left out */
+  bool torn;         /* the file does not end with a newline */
   /* all lines, and what was left out: lines that are damaged, or were never finished; shards */
   int64_t lines, damaged_lines, torn_lines, damaged_shards;
 };
@@ -157,7 +170,7 @@ struct mv_manifest {
  * contents. Whatever fails is left out after one message. False: the file cannot be read; told. */
 bool mv_manifest_read(int run, const char *path, const struct mv_plan *, bool digest, struct mv_manifest *);
 void mv_manifest_free(struct mv_manifest *);
-/* Adds one shard to the table, and the units that go with it. */
+/* Adds one shard to the table, and the units that go with it; not what is carried. */
 void mv_manifest_add(struct mv_manifest *, const struct mv_shard *, const struct mv_unit *units,
                      const struct mv_unit *written);
 /* A JSON object made a line with a checksum, malloc'ed; the text is freed. And whether a line is whole. */
@@ -167,6 +180,21 @@ bool mv_line_whole(const char *line, size_t length);
 char *mv_manifest_line(const struct mv_shard *, const struct mv_unit *written);
 /* NULL, or what is wrong with the file of a shard; the contents are checked if `digest`. */
 const char *mv_shard_fault(int run, const struct mv_shard *, bool digest);
+
+/* --- what lifetimes carry --------------------------------------------------------------------------------- */
+
+#define MV_CARRIED_NAME 64
+void mv_carried_name(const struct mv_carried *, char out[MV_CARRIED_NAME]); /* in RUN */
+bool mv_carried_folder(int run);                                            /* makes it; false: errno */
+/* Adds one to the table. True: another one is *dropped for it, whose file is of no more use. */
+bool mv_carried_add(struct mv_manifest *, const struct mv_carried *, struct mv_carried *dropped);
+int64_t mv_carried_last(const struct mv_manifest *, int64_t cell); /* the last update that has one; -1 */
+void mv_carried_sweep(int run, const struct mv_manifest *);        /* removes files that are not in the table */
+/* Reads it. NULL, and its bytes, malloc'ed; or what is wrong. */
+const char *mv_carried_fault(int run, const struct mv_carried *, void **state);
+/* As mv_store_carried. What turns out to be damaged leaves the table. */
+int64_t mv_carried_find(int run, const char *path, const struct mv_plan *, struct mv_manifest *, int64_t cell,
+                        int64_t limit, size_t bytes, void **state);
 
 /* --- rounds of a stopping rule --------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@
  *   outer.c       the step: sgd, adam
  *   record.c      the row of an update, and the next one from it
  *   population.c  the gradient of one update as sums over blocks of replicates
+ *   piece.c       what a rank is given, computes and gives back
  *   curves.c      rank 0: which curve, or which part of an update, is handed out next
  */
 #ifndef METAVAR_TRAIN_H
@@ -70,16 +71,20 @@ double mv_update_seconds(const struct mv_job *, int entry, const double *seconds
 /* Blocks of an update: those of its gradient, then those of its evaluation. */
 int64_t mv_population_blocks(const struct mv_job *, int entry, int64_t update);
 int mv_population_width(const struct mv_job *, int entry); /* doubles that a block leaves */
-/* Sums of blocks [first, first + count) at eta into sums[count][width]. */
+/* Sums of blocks [first, first + count) at eta into sums[count][width]. state: of the replicates of these blocks, whose
+ * lifetimes are carried, before the update (of update 0: anything) and then behind it; else NULL. */
 void mv_population_compute(struct mv_population *, int cell, int64_t update, const double *eta, int64_t first,
-                           int64_t count, double *sums);
+                           int64_t count, double *state, double *sums);
 /* All sums[blocks][width] of an update, added in order, into its row, of which eta is there: what was measured. Its
  * status. Shaped fitness is shaped here: the sums are completed. */
 int8_t mv_population_close(struct mv_population *, int cell, int64_t update, double *sums, double *row);
-/* Measures row `update`, of which eta is there, alone. Its status. */
-int8_t mv_population_row(struct mv_population *, int cell, int64_t update, double *row);
+/* Measures row `update`, of which eta is there, alone; state: of all blocks. Its status. */
+int8_t mv_population_row(struct mv_population *, int cell, int64_t update, double *state, double *row);
+/* Doubles that the lifetimes of these blocks of an update carry, and where they are among those of the curve; 0: none are
+ * carried. */
+int64_t mv_population_state(const struct mv_job *, int entry, int64_t first, int64_t count, int64_t *at);
 
-/* --- curves.c ------------------------------------------------------------------------------------------------------- */
+/* --- piece.c ------------------------------------------------------------------------------------------------------- */
 
 /* What a rank is given: updates [row, row + rows) of a curve, one after the other; or, rows = 0, the sums of blocks
  * [block, block + blocks) of update `row`. Behind it: double [mv_record_state], that row before its measurement. */
@@ -87,13 +92,20 @@ struct mv_piece {
   int64_t track, cell, row, rows, block, blocks;
 };
 size_t mv_piece_bytes(const struct mv_plan *);
-/* What it gives back: head, then the bytes of a result (sample.h), or sums[blocks][width]. */
+/* Doubles that the lifetimes of a piece carry, and where they are among those of the curve. Before an update but the first
+ * they travel behind the piece, and after it at the end of the answer. */
+int64_t mv_piece_carried(const struct mv_plan *, const struct mv_piece *, int64_t *at);
+size_t mv_piece_curve(const struct mv_plan *, int64_t cell); /* bytes that all lifetimes of a curve carry */
+/* What it gives back: head, then the bytes of a result (sample.h), or sums[blocks][width]; then what is carried. */
 struct mv_answer {
   struct mv_piece piece;
   double seconds;
 };
 size_t mv_answer_bytes(const struct mv_plan *, const struct mv_piece *);
+const double *mv_answer_carried(const struct mv_plan *, const struct mv_answer *);
 void mv_answer_compute(struct mv_population *, const struct mv_piece *, struct mv_answer *);
+
+/* --- curves.c ------------------------------------------------------------------------------------------------------- */
 
 /* Rank 0: where all curves are. */
 struct mv_curves;
@@ -101,19 +113,27 @@ struct mv_curves_hooks {
   void *self;
   /* A committed row; exit code. */
   int (*read)(void *self, int cell, int64_t row, double *values, int8_t *status);
+  /* The last update before `limit` of which the states that lifetimes carry are there, and these, malloc'ed; -1: none. NULL
+   * where none are carried. */
+  int64_t (*carried)(void *self, int cell, int64_t limit, size_t bytes, double **state);
   /* Updates that are finished: bytes as of sample.h. */
   void (*store)(void *self, const void *result, size_t size);
 };
 struct mv_curves *mv_curves_create(const struct mv_plan *, const struct mv_curves_hooks *);
 void mv_curves_free(struct mv_curves *);
 void mv_curves_mark(void *curves, const struct mv_unit *); /* these updates are committed; before the start */
-int64_t mv_curves_missing(const struct mv_curves *);       /* updates */
+int64_t mv_curves_missing(const struct mv_curves *);       /* updates that are not committed */
+int64_t mv_curves_left(const struct mv_curves *);          /* after the start: updates that will be computed */
 /* Finds out where every curve goes on. seconds[entry_count + 1] as of mv_population_calibrate; `hands` ranks compute.
  * Exit code. */
 int mv_curves_start(struct mv_curves *, const double *seconds, int hands);
 double mv_curves_seconds(const struct mv_curves *); /* predicted, of all that is missing, on one core */
 double mv_curves_longest(const struct mv_curves *); /* predicted, of one piece */
 enum mv_next mv_curves_next(struct mv_curves *, struct mv_piece *);
+/* What lifetimes carry into this piece: its bytes, written if there is a place. */
+size_t mv_curves_load(const struct mv_curves *, const struct mv_piece *, void *out);
+/* What they carry behind an update that has just been given to `store`; NULL: that is not known. */
+const void *mv_curves_carried(const struct mv_curves *, int64_t cell, int64_t row);
 double mv_curves_predict(const struct mv_curves *, const struct mv_piece *); /* seconds */
 void mv_curves_done(struct mv_curves *, const struct mv_answer *);
 void mv_curves_flush(struct mv_curves *); /* stores updates that were held back to be stored together */

@@ -74,7 +74,10 @@ struct mv_walk {
   struct mv_coords coords;
   const struct mv_forced *forced; /* NULL: random */
   const num *eta;                 /* [meta], may differ by lane */
+  int64_t first;                  /* the step to begin with; > 0: a lifetime that goes on, from `state` */
   int64_t steps;                  /* walk this many steps (<= problem->steps) */
+  num *state;                     /* [state] theta at step `first`, no function of eta; becomes theta behind the last
+                                     step. NULL: the lifetime begins, and nobody goes on with it */
   enum mv_hessian shadow;         /* the derivative that the shadow build's imaginary parts carry */
   bool no_expected;               /* nobody reads the tangents of report.expected */
   struct mv_block *blocks;        /* [block_count] */
@@ -112,7 +115,7 @@ void mv_walk_back(struct mv_walk *, int64_t records, mv_observe *, mv_weigh *, v
 size_t mv_walk_back_bytes(const struct mv_problem *, int64_t records, int block_count, int columns);
 size_t mv_record_bytes(const struct mv_shape *, int lanes); /* of one record, with so many lifetimes side by side */
 
-/* Window start of each lane: uniform on {0 .. N - T}, drawn for this T alone. */
+/* Window start of each lane: uniform on {0 .. N - T}, drawn for this T alone. Of lifetimes that begin. */
 void mv_window_draw(const struct mv_walk *, int64_t length, int64_t *start);
 
 /* Standard normal directions z[meta] of each lane, for one antithetic pair; draw[lane] counts the replicates of a task

@@ -25,7 +25,7 @@ static const char *const mv_window_names[] = {"random", "first", NULL};
 static inline void mv_window_place(const struct mv_walk *w, enum mv_window kind, int64_t length, int64_t *start)
 {
   for (int l = 0; l < MV_LANES_MAX; l++)
-    start[l] = 0;
+    start[l] = w->first;
   if (kind == MV_WINDOW_RANDOM && length < w->problem->steps)
     mv_window_draw(w, length, start);
 }
@@ -119,13 +119,16 @@ static inline void mv_window_means(struct mv_walk *walk, struct mv_window_sums *
     sums->window[t] *= 1.0 / (double)sums->truncation->value[t];
 }
 
-/* A walk over the whole lifetime of a request's replicates; coordinates of the first of `lifetimes` lifetimes. */
+/* A walk over the whole lifetime, or the next window, of a request's replicates; coordinates and state of the first of
+ * `lifetimes` lifetimes. */
 static inline struct mv_walk mv_request_walk(const struct mv_request *r, int64_t lifetimes, const num *eta)
 {
   struct mv_walk w = {.problem = r->problem,
                       .forced = r->forced,
                       .eta = eta,
+                      .first = r->first,
                       .steps = r->problem->steps,
+                      .state = r->state,
                       .arena = r->arena,
                       .trace = r->trace};
   w.coords.key = r->key;
@@ -134,6 +137,15 @@ static inline struct mv_walk mv_request_walk(const struct mv_request *r, int64_t
     w.coords.lifetime[l] = r->lifetime[l] * lifetimes;
   }
   return w;
+}
+
+/* The same of the next lifetime. */
+static inline void mv_walk_next(struct mv_walk *w)
+{
+  for (int l = 0; l < MV_LANES_MAX; l++)
+    w->coords.lifetime[l]++;
+  if (w->state)
+    w->state += w->problem->shape.state;
 }
 
 #endif

@@ -181,6 +181,31 @@ static void print_reversals(const struct mv_job *job)
   }
 }
 
+/* Bytes that the lifetimes of all curves carry from update to update, and those of the largest curve. */
+static double carried_bytes(const struct mv_plan *plan, double *largest)
+{
+  double all = 0;
+  *largest = 0;
+  for (int cell = 0; cell < plan->cells && mv_job_carries(plan->job); cell++) {
+    double curve = (double)mv_piece_curve(plan, cell);
+    all += curve;
+    *largest = curve > *largest ? curve : *largest;
+  }
+  return all;
+}
+
+static void print_carried(const struct mv_plan *plan)
+{
+  char all[MV_TEXT_SHORT], one[MV_TEXT_SHORT];
+  double largest, bytes = carried_bytes(plan, &largest);
+  if (bytes > 0) {
+    printf(
+        "carried: %s by the lifetimes of all curves, up to %s a curve. Rank 0 keeps all, once more where updates are "
+        "cut into parts; each rank has two curves at work, rank 0 up to five and one on its way to each other rank\n",
+        mv_text_bytes(bytes, all), mv_text_bytes(largest, one));
+  }
+}
+
 /* Updates that are long and cannot be shared out. */
 static void print_unspread(const struct forecast *f)
 {
@@ -226,8 +251,13 @@ static void print_text(const struct forecast *f)
   }
   printf("memory: %s in each rank, besides results under way\n", mv_text_bytes((double)memory_of(f->plan), memory));
   print_reversals(job);
+  print_carried(f->plan);
   printf("disk: %s of results.h5 and as much again for the shards it is made from",
          mv_text_bytes(f->total.bytes, bytes));
+  double largest, carried = carried_bytes(f->plan, &largest);
+  if (carried > 0) {
+    printf(", %s of what is carried", mv_text_bytes(2 * carried, bytes));
+  }
   printf(f->free_bytes < 0 ? "\n" : "; free here: %s\n", mv_text_bytes(f->free_bytes, room));
   print_unspread(f);
 }
@@ -259,6 +289,10 @@ static void print_json(const struct forecast *f)
                         (json_int_t)t->samples, "bytes", t->bytes, "core_hours", t->seconds / 3600, "units",
                         (json_int_t)t->units, "calibration_seconds", f->calibration, "kernel", job->kernel->name,
                         "memory_per_rank", (json_int_t)memory_of(f->plan));
+  double largest, carried = carried_bytes(f->plan, &largest);
+  if (carried > 0) {
+    json_object_set_new(o, "carried", json_pack("{sf sf}", "bytes", carried, "largest_curve", largest));
+  }
   if (f->free_bytes >= 0) {
     json_object_set_new(o, "free_bytes", json_real(f->free_bytes));
   }

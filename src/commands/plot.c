@@ -7,6 +7,7 @@ static const struct mv_option options[] = {
     {"only", 0, "NAME", "draw this picture; may be given several times (default: all whose tables are there)"},
     {"tables", 0, "DIR", "where analyze has put its tables (default RUN/analysis)"},
     {"surface", 0, "RUN2", "of a training: draw paths of eta over the return surface that this run has measured"},
+    {"beside", 0, "RUN3", "of a training: draw the learning curves of this run too; may be given several times"},
     {"output", 'o', "DIR", "where the pictures go (default: beside the tables)"},
     {0},
 };

@@ -28,10 +28,26 @@ static void store(void *self, const void *result, size_t size)
   mv_launch_store(&t->launch, result, size);
 }
 
+static int64_t find_carried(void *self, int cell, int64_t limit, size_t bytes, double **state)
+{
+  struct train *t = self;
+  return mv_store_carried(t->launch.store, cell, limit, bytes, (void **)state);
+}
+
+static const void *carried(void *self, int64_t cell, int64_t row, size_t *bytes)
+{
+  struct train *t = self;
+  *bytes = mv_piece_curve(t->launch.plan, cell);
+  return mv_curves_carried(t->curves, cell, row);
+}
+
 static int begin(void *self, bool *missing)
 {
   struct train *t = self;
-  t->curves = mv_curves_create(t->launch.plan, &(struct mv_curves_hooks){t, read_row, store});
+  t->curves = mv_curves_create(t->launch.plan, &(struct mv_curves_hooks){t, read_row, find_carried, store});
+  if (mv_job_carries(t->launch.job)) {
+    mv_store_on_carried(t->launch.store, carried, t);
+  }
   mv_store_committed(t->launch.store, mv_curves_mark, t->curves);
   *missing = mv_curves_missing(t->curves) > 0;
   return MV_EXIT_OK;
@@ -46,11 +62,10 @@ static double start(void *self)
     return 0;
   }
   double *seconds = mv_memory_take((size_t)plan->job->entry_count + 1, sizeof *seconds);
-  int64_t left = mv_curves_missing(t->curves);
   mv_population_calibrate(plan, CALIBRATION_SECONDS, seconds);
   t->launch.exit_code = mv_curves_start(t->curves, seconds, t->launch.hands);
-  mv_meter_start(&t->launch.meter, "updates", t->launch.options.period, mv_plan_samples(plan), left,
-                 mv_curves_seconds(t->curves));
+  mv_meter_start(&t->launch.meter, "updates", t->launch.options.period, mv_plan_samples(plan),
+                 mv_curves_left(t->curves), mv_curves_seconds(t->curves));
   free(seconds);
   return mv_curves_longest(t->curves);
 }
@@ -75,6 +90,11 @@ static bool done(void *self, const void *bytes, size_t size)
   mv_meter_add(&t->launch.meter, 0, 0, predicted);
   mv_curves_done(t->curves, answer);
   return t->launch.exit_code == MV_EXIT_OK;
+}
+
+static size_t load(void *self, const void *unit, void *out)
+{
+  return mv_curves_load(((const struct train *)self)->curves, unit, out);
 }
 
 static size_t compute(void *self, const void *unit, void **result, size_t *capacity)
@@ -114,6 +134,7 @@ static const struct mv_undertaking undertaking = {.verb = "train",
                                                   .unit_size = unit_size,
                                                   .next = next,
                                                   .done = done,
+                                                  .load = load,
                                                   .compute = compute,
                                                   .flush = flush,
                                                   .release = release};

@@ -15,6 +15,7 @@
 #include "metavar/ranges.h"
 #include "metavar/rounds.h"
 #include "metavar/text.h"
+#include "metavar/train.h"
 
 struct verify {
   const char *run;
@@ -50,6 +51,14 @@ static void check_files(struct verify *v, const struct mv_audit *a, int64_t tota
   verdict(v, a->damaged_shards == 0 || whole, "shards", "%lld files, %s; %lld missing or damaged%s",
           (long long)a->shards, mv_text_bytes((double)a->bytes, bytes), (long long)a->damaged_shards,
           a->damaged_shards ? mended : "");
+  if (a->carried > 0) {
+    verdict(v, a->damaged_carried == 0 || a->finished, "carried",
+            "%lld files of what lifetimes carry to the next update; %lld missing or damaged%s", (long long)a->carried,
+            (long long)a->damaged_carried,
+            a->damaged_carried == 0 ? ""
+            : a->finished           ? ": more updates would be computed from an earlier one on"
+                                    : ": those curves are computed again from an earlier update on");
+  }
   verdict(v, whole || !a->finished, "committed", "%lld of %lld samples", (long long)a->samples, (long long)total);
 }
 
@@ -217,6 +226,60 @@ static void blocks_again(struct again *a, const struct verify *v)
   }
 }
 
+/* ---- lifetimes that are carried ------------------------------------------------------------------------------- */
+
+/* Whether every update of a curve is where the gradient before has led. */
+struct chain {
+  const struct mv_plan *plan;
+  int cell;
+  double *next; /* [state] of the row after the last */
+  int64_t broken;
+};
+
+static void follow_chain(void *self, const struct mv_samples *s)
+{
+  struct chain *c = self;
+  const int64_t values = c->plan->layout[mv_plan_entry(c->plan, c->cell)].values, from = c->plan->job->meta + 1;
+  const size_t bytes = (size_t)(mv_record_state(c->plan->job) - from) * sizeof(double); /* behind what is measured */
+  for (int64_t r = 0; r < s->count; r++) {
+    const double *row = s->values + r * values;
+    c->broken += memcmp(row + from, c->next + from, bytes) != 0;
+    mv_record_next(c->plan, c->cell, row, c->next);
+  }
+}
+
+static void check_chains(struct verify *v, struct mv_results *results)
+{
+  const struct mv_plan *plan = mv_results_plan(results);
+  struct chain chain = {.plan = plan, .next = mv_memory_take((size_t)mv_record_state(plan->job), sizeof(double))};
+  bool readable = true;
+  for (; chain.cell < plan->cells && readable; chain.cell++) {
+    mv_record_start(plan, chain.cell, chain.next);
+    readable = mv_results_samples(results, chain.cell, follow_chain, &chain) == MV_EXIT_OK;
+  }
+  verdict(v, readable && chain.broken == 0, "chain", "%lld of %lld updates are not where the gradient before leads",
+          (long long)chain.broken, (long long)mv_plan_samples(plan));
+  free(chain.next);
+}
+
+/* An update can be computed from the start of its curve alone: the first ones of every curve are. */
+static void check_starts(struct verify *v, struct mv_results *results)
+{
+  const struct mv_plan *plan = mv_results_plan(results);
+  struct again again = {.results = results, .again = mv_again_create(plan)};
+  int64_t each = (v->samples + plan->cells - 1) / plan->cells;
+  for (int cell = 0; cell < plan->cells && again.samples < v->samples; cell++) {
+    struct mv_unit unit = {cell, 0, each < plan->replicates[cell] ? each : plan->replicates[cell]};
+    compute_again(&again, &unit);
+    again.samples += unit.count;
+  }
+  mv_again_free(again.again);
+  verdict(v, again.different == 0, "recomputed",
+          "the first %lld updates of curves, %lld in all; %lld curves differ in some bit. Lifetimes are carried, so a "
+          "later update follows from all before it (metavar replay goes through them)",
+          (long long)each, (long long)again.samples, (long long)again.different);
+}
+
 static void check_again(struct verify *v, struct mv_results *results)
 {
   struct again again = {.results = results, .again = mv_again_create(mv_results_plan(results))};
@@ -242,7 +305,12 @@ static void check_results(struct verify *v, const struct mv_job *job)
             (long long)wrong);
     check_replicates(v, results);
     check_decisions(v, results);
-    check_again(v, results);
+    if (mv_job_carries(job)) {
+      check_chains(v, results);
+      check_starts(v, results);
+    } else {
+      check_again(v, results);
+    }
   }
   mv_results_close(results);
 }

@@ -297,8 +297,7 @@ static void sample(const struct mv_request *r)
     for (int i = 0; i < z.cum_full; i++)
       c.cum_full[i] = num_set(0.0);
     walk_lifetime(s, &walk, &c);
-    for (int l = 0; l < MV_LANES_MAX; l++)
-      walk.coords.lifetime[l]++;
+    mv_walk_next(&walk);
   }
   if (s->mode.mode == MV_MODE_REVERSE)
     mv_correction_take(&c);
@@ -317,6 +316,7 @@ MV_ESTIMATOR(backprop) = {
     .fields = fields,
     .settings_size = sizeof(struct settings),
     .needs = MV_NEEDS_DERIVATIVE,
+    .carries = true,
     .complete = complete,
     .outputs = outputs,
     .cost = cost,

@@ -11,7 +11,7 @@
 #include "metavar/window.h"
 
 struct settings {
-  double sigma;
+  double sigma, sigma_decay, sigma_min;
   int64_t population;
   struct mv_ints truncation;
   struct mv_choices shared;
@@ -24,6 +24,10 @@ static const char *const shares[] = {"task", "init", "action", "reward", "window
 static const struct mv_field fields[] = {
     {"sigma", MV_REAL, offsetof(struct settings, sigma), "0.1", 0, 1e6, NULL, "1",
      "standard deviation of the perturbation of eta", true},
+    {"sigma_decay", MV_REAL, offsetof(struct settings, sigma_decay), "1", 0, 1, NULL, "1",
+     "training: factor of sigma at each update", true},
+    {"sigma_min", MV_REAL, offsetof(struct settings, sigma_min), "0", 0, 1e6, NULL, "1",
+     "training: the least that sigma comes to"},
     {"population", MV_INT, offsetof(struct settings, population), "2", 2, 1 << 18, NULL, "1",
      "perturbed lifetimes of one estimate, twice the number of antithetic pairs"},
     {"truncation", MV_INT_LIST, offsetof(struct settings, truncation), "[]", 1, 1e9, NULL, "inner steps",
@@ -41,6 +45,8 @@ static void complete(void *settings, const struct mv_problem *p, struct mv_compl
 {
   struct settings *s = settings;
   mv_truncation_complete(&s->truncation, p, complaints);
+  if (s->sigma_min > s->sigma)
+    mv_complain(complaints, "sigma_min", "%g is above sigma %g; swap them", s->sigma_min, s->sigma);
   if (s->population % 2)
     mv_complain(complaints, "population", "%lld is odd, but perturbations come in antithetic pairs; use %lld or %lld",
                 (long long)s->population, (long long)s->population - 1, (long long)s->population + 1);
@@ -149,15 +155,26 @@ static void coords_of_member(const struct settings *s, int member, struct mv_coo
   }
 }
 
-/* Both members of a pair: their windows' starts, means to mean[2][lengths]; adds all R_n to the objective. */
+/* sigma_decay^update, by squaring: libm's pow has other last bits on other machines. */
+static double sigma_of(const struct mv_request *r)
+{
+  const struct settings *s = r->settings;
+  double sigma = s->sigma, base = s->sigma_decay;
+  for (int64_t n = r->update; n > 0; n /= 2, base *= base)
+    sigma *= n % 2 ? base : 1.0;
+  return sigma > s->sigma_min ? sigma : s->sigma_min;
+}
+
+/* Both members of a pair: their windows' starts, means to mean[2][lengths]; adds all R_n to the objective. A lifetime that
+ * goes on is the member's own. */
 static void simulate_pair(const struct mv_request *r, struct mv_walk *walk, struct mv_window_sums *sums, int64_t pair,
-                          const num *z, num *eta, num *mean, num *objective, num *window_start)
+                          double sigma, const num *z, num *eta, num *mean, num *objective, num *window_start)
 {
   const struct settings *s = r->settings;
   const int lengths = s->truncation.count;
   for (int m = 0; m < 2; m++) {
     for (int j = 0; j < r->problem->shape.meta; j++)
-      eta[j] = r->eta[j] + (m ? -s->sigma : s->sigma) * z[j];
+      eta[j] = r->eta[j] + (m ? -sigma : sigma) * z[j];
     coords_of_member(s, m, &walk->coords);
     for (int t = 0; t < lengths; t++) {
       mv_window_place(walk, (enum mv_window)s->window, s->truncation.value[t], sums->start[t]);
@@ -165,11 +182,19 @@ static void simulate_pair(const struct mv_request *r, struct mv_walk *walk, stru
         NUM_LANE(window_start, (2 * pair + m) * lengths + t, l) = (double)sums->start[t][l];
     }
     sums->window = mean + m * lengths;
+    walk->state = r->state ? r->state + (2 * pair + m) * r->problem->shape.state : NULL;
     mv_window_means(walk, sums);
     *objective += sums->all;
   }
   for (int l = 0; l < MV_LANES_MAX; l++)
     walk->coords.lifetime[l] += 2;
+}
+
+/* The direction of a pair. Lifetimes that go on have one key for all windows, and new directions in each. */
+static void draw_direction(const struct mv_request *r, const struct mv_walk *walk, int64_t pair, num *z)
+{
+  const struct settings *s = r->settings;
+  mv_direction_draw(walk, r->draw, r->first / r->problem->steps * (s->population / 2) + pair, z);
 }
 
 /* Shapes fitness[population][lengths] over the population, into out. */
@@ -203,6 +228,7 @@ static void sample(const struct mv_request *r)
   const struct mv_problem *p = r->problem;
   const int meta = p->shape.meta, lengths = s->truncation.count;
   const bool shapes = s->shaping != MV_SHAPING_NONE;
+  const double sigma = sigma_of(r);
   const size_t mark = r->arena->used;
   num *z = mv_arena_take(r->arena, sizeof(num) * (size_t)meta),
       *eta = mv_arena_take(r->arena, sizeof(num) * (size_t)meta);
@@ -218,8 +244,8 @@ static void sample(const struct mv_request *r)
 
   for (int64_t pair = 0; pair < s->population / 2 && !followed; pair++) {
     num *here = shapes ? fitness + 2 * pair * lengths : mean;
-    mv_direction_draw(&walk, r->draw, pair, z);
-    simulate_pair(r, &walk, &sums, pair, z, eta, here, objective, window_start);
+    draw_direction(r, &walk, pair, z);
+    simulate_pair(r, &walk, &sums, pair, sigma, z, eta, here, objective, window_start);
     if (!shapes)
       follow_pair(here, lengths, meta, z, gradient);
   }
@@ -229,11 +255,11 @@ static void sample(const struct mv_request *r)
     followed = shaped;
   }
   for (int64_t pair = 0; pair < s->population / 2 && followed; pair++) {
-    mv_direction_draw(&walk, r->draw, pair, z);
+    draw_direction(r, &walk, pair, z);
     follow_pair(followed + 2 * pair * lengths, lengths, meta, z, gradient);
   }
   for (int i = 0; i < lengths * meta; i++)
-    gradient[i] *= 1.0 / (s->sigma * (double)s->population);
+    gradient[i] *= 1.0 / (sigma * (double)s->population);
   *objective *= 1.0 / (double)(s->population * p->steps);
   r->arena->used = mark;
 }
@@ -247,6 +273,7 @@ MV_ESTIMATOR(es) = {
     .fields = fields,
     .settings_size = sizeof(struct settings),
     .perturbs = true,
+    .carries = true,
     .complete = complete,
     .outputs = outputs,
     .cost = cost,

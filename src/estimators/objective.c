@@ -62,8 +62,7 @@ static void sample(const struct mv_request *r)
   r->values[0] = num_set(0.0);
   for (int64_t life = 0; life < s->lifetimes; life++) {
     mv_walk_run(&walk, observe, r->values);
-    for (int l = 0; l < MV_LANES_MAX; l++)
-      walk.coords.lifetime[l]++;
+    mv_walk_next(&walk);
   }
   r->values[0] *= 1.0 / (double)(s->lifetimes * r->problem->steps);
   r->arena->used = mark;

@@ -37,13 +37,13 @@ estimators:
   - {{name: es, replicates: {replicates}}}
 """
 
-# The same number of rows in as many cells: curves, in units of updates.
+# The same number of rows in as many cells: curves, in units of updates, whose lifetimes go on, so that commits keep their states too.
 TRAIN_JOB = """\
 name: torture
 seed: 11
 lifetime_length: {length}
 task: {{name: bandit, arms: 6, batch: 4, cutoff: 2}}
-train: {{updates: {updates}, learning_rate: 0.1, optimizer: adam, evaluate_every: 7, evaluate_replicates: 40}}
+train: {{updates: {updates}, learning_rate: 0.1, optimizer: adam, lifetimes: carried}}
 eta:
   points:
     - [0.5, 1]

@@ -24,10 +24,11 @@ def points(args):
         names = common.metavar(*run, scratch.path + "/list", METAVAR_KILL_AT="list")[1].split()
         report("the kill points have names", [] if len(names) > 30 else ["%d names" % len(names)])
         names = [n for n in names if not n.startswith("rounds.")]  # of a stopping rule: test_rounds.sh
+        names = [n for n in names if train or not n.startswith("carried.")]
         code = common.metavar(*run, scratch.path + "/wrong", METAVAR_KILL_AT="nonsense")[0]
         report("a wrong name is refused", [] if code == 2 and not os.path.exists(scratch.path + "/wrong") else [str(code)])
         # The first time that a point is passed; for those of a commit also in the middle of the run.
-        often = [p + ":5" for p in names if p.startswith(("shard.", "manifest.")) and not p.endswith(".made")]
+        often = [p + ":5" for p in names if p.startswith(("shard.", "manifest.", "carried.")) and not p.endswith(".made")]
 
         def faults_at(point):
             tortured = Run(scratch, point, args, digest)
