@@ -2,8 +2,9 @@
  *
  * `--reference` names an entry of the run (LABEL), a run (RUN2) or an entry of a run (RUN2:LABEL). From another run come
  * all entries of the estimator `reference`, and the one that is named. It has to have the same task and lifetimes, but
- * for settings that change estimates only, and the run's eta points among its own. With the same seed its replicates share their random numbers with the run's, and
- * pair with them; in chunks of as many task instances as blocks of both runs have in common.
+ * for settings that change estimates only, and the run's eta points among its own. With the same seed its replicates share
+ * their random numbers with the run's, and pair with them; in chunks of as many task instances as blocks of both runs have
+ * in common.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -129,13 +130,14 @@ static int unknown_label(const struct mv_job *job, const char *option, const cha
   return MV_EXIT_USAGE;
 }
 
-bool mv_same_question(const struct mv_job *a, const struct mv_job *b, const char *option, const char *run)
+bool mv_same_question(const struct mv_job *a, const struct mv_job *b, bool estimates, const char *option,
+                      const char *run)
 {
   const char *key = strcmp(a->task->name, b->task->name)       ? "task"
                     : a->lifetime_length != b->lifetime_length ? "lifetime_length"
                                                                : NULL;
   for (const struct mv_field *f = a->task->fields; !key && f->name; f++) {
-    if (f->estimate)
+    if (f->estimate && !estimates)
       continue;
     char mine[256], other[256];
     mv_field_print(f, a->task_settings, mine, sizeof mine);
@@ -176,7 +178,7 @@ static int add_guests(struct mv_tables *t, const char *run, const char *label, c
   if (!t->guest_results)
     return code;
   const struct mv_job *job = mv_results_job(t->guest_results);
-  if (!mv_same_question(t->job, job, "reference", run))
+  if (!mv_same_question(t->job, job, false, "reference", run))
     return MV_EXIT_USAGE;
   int wanted = label ? mv_job_find(job, label, NULL) : -1;
   if (label && wanted < 0)
@@ -187,6 +189,11 @@ static int add_guests(struct mv_tables *t, const char *run, const char *label, c
     add_member(t, t->guest_results, e, true, lambda, lambdas);
     if (e == wanted)
       *named = t->members - 1;
+    if (e == wanted && job->problem.shape.biased && job->entries[e].estimator->needs & MV_NEEDS_DERIVATIVE)
+      mv_warn(t,
+              "--reference %s:%s: derivatives of its task are biased with these settings, so it is no truth: what is "
+              "called bias is the distance from it",
+              run, label);
     if (!find_points(t, &t->member[t->members - 1], run))
       return MV_EXIT_USAGE;
   }

@@ -209,6 +209,9 @@ static int check_training(const struct mv_job *training)
   if (training->train.optimizer == MV_ADAM)
     fprintf(stderr, "metavar: --study: the optimizer is adam, whose step is not linear in the gradient, so bias and "
                     "variance do not predict it; train with sgd\n");
+  else if (mv_job_carries(training))
+    fprintf(stderr,
+            "metavar: --study: the training's lifetimes are carried from update to update, and a study has new ones\n");
   else if (training->train.evaluate_every == 0)
     fprintf(stderr, "metavar: --study: the training has evaluated nothing that a prediction could be compared with; "
                     "give it evaluate_every\n");
@@ -227,7 +230,7 @@ static int check_study(const struct mv_study *s, const struct mv_job *training, 
   else if (job->points < mv_local_least(s->meta))
     fprintf(stderr, "metavar: --study %s: %d eta points are too few for a fit in %d dimensions; have %d or more\n", run,
             job->points, s->meta, mv_local_least(s->meta));
-  else if (mv_same_question(training, job, "study", run))
+  else if (mv_same_question(training, job, true, "study", run))
     return MV_EXIT_OK;
   return MV_EXIT_USAGE;
 }

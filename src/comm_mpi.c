@@ -34,7 +34,7 @@ struct posted { /* a message that its receiver has not taken yet */
   struct posted *next;
   MPI_Request request;
   void *bytes;
-  size_t size;
+  size_t room; /* that bytes have */
 };
 
 struct mv_comm {
@@ -45,6 +45,8 @@ struct mv_comm {
   struct posted *posted;
   void *spare; /* the largest buffer that is free again: fresh memory costs as much as a copy */
   size_t spare_size;
+  void *lent; /* the last that mv_comm_buffer gave, and its room */
+  size_t lent_size;
 };
 
 /* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun
@@ -148,12 +150,14 @@ void mv_comm_send(struct mv_comm *c, int to, int tag, const void *bytes, size_t 
 
 void *mv_comm_buffer(struct mv_comm *c, size_t size)
 {
-  void *bytes = c->spare_size >= size ? c->spare : mv_memory_grow(NULL, size, 1);
-  if (bytes == c->spare) {
+  const bool again = c->spare_size >= size;
+  c->lent = again ? c->spare : mv_memory_grow(NULL, size, 1);
+  c->lent_size = again ? c->spare_size : size;
+  if (again) {
     c->spare = NULL;
     c->spare_size = 0;
   }
-  return bytes;
+  return c->lent;
 }
 
 void mv_comm_post(struct mv_comm *c, int to, int tag, void *bytes, size_t size)
@@ -161,7 +165,7 @@ void mv_comm_post(struct mv_comm *c, int to, int tag, void *bytes, size_t size)
   assert(c->mpi && to != c->rank);
   struct posted *p = mv_memory_take(1, sizeof *p);
   p->bytes = bytes;
-  p->size = size;
+  p->room = bytes == c->lent ? c->lent_size : size;
   p->next = c->posted;
   c->posted = p;
   count(c, size);
@@ -177,10 +181,10 @@ static void clear_posted(struct mv_comm *c)
     MPI_Test(&p->request, &over, MPI_STATUS_IGNORE);
     if (over) {
       *at = p->next;
-      bool larger = p->size > c->spare_size;
+      bool larger = p->room > c->spare_size;
       free(larger ? c->spare : p->bytes);
       c->spare = larger ? p->bytes : c->spare;
-      c->spare_size = larger ? p->size : c->spare_size;
+      c->spare_size = larger ? p->room : c->spare_size;
       free(p);
     } else {
       at = &p->next;

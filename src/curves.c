@@ -7,8 +7,9 @@
  * of blocks (population.c) and gives back their sums. Nothing of this shows in the results.
  *
  * A track is a range of updates that is missing in one curve; there may be several if a shard was lost. Where lifetimes are
- * carried (train: {lifetimes: carried}), a track has their states too: they go with every piece and come back with its answer.
- * A track then begins behind the last update whose states are stored, or with the curve, and may pass updates that are there.
+ * carried (train: {lifetimes: carried}), a track has their states too: they go with every piece and come back with its
+ * answer. A track then begins behind the last update whose states are stored, or with the curve, and may pass updates that
+ * are there.
  */
 #include <assert.h>
 #include <stddef.h>

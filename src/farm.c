@@ -9,8 +9,9 @@
  *                      STOP    one byte, when every result is in: was it all?
  *   worker -> rank 0   RESULT  the bytes that compute returned
  *
- * Messages to workers are small and never make rank 0 wait, or are sent while it does other things; a worker may wait until rank 0 takes a large result. There
- * is nothing collective, so a rank that has been stopped, or whose node hangs, holds up nobody: its units go to others.
+ * Messages to workers are small and never make rank 0 wait; units with a load are sent while it does other things. A worker
+ * may wait until rank 0 takes a large result. There is nothing collective, so a rank that has been stopped, or whose node
+ * hangs, holds up nobody: its units go to others.
  * A rank answers in the order in which it got its units, so results need no names.
  */
 #include "metavar/farm.h"

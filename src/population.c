@@ -7,8 +7,8 @@
  * added in the order of replicates; G is the mean of g over the finite replicates of one task instance, which depend on
  * each other in a nested design, so that the scatter of G is the error. A block holds whole instances, or, where they are
  * large, a part of one: then it leaves sums of g. The blocks of an update are added in their order by whoever closes it.
- * So the sums are the same bits for any number of ranks. Curves that share a seed share its random numbers at each update: starts
- * and estimators are compared in pairs.
+ * So the sums are the same bits for any number of ranks. Curves that share a seed share its random numbers at each update:
+ * starts and estimators are compared in pairs.
  *
  * Where fitness is shaped (shaping.c), the population is that of the update, all members of all replicates, and g is not
  * known before all of them have reported. Then a block leaves sum F, ... and its members' objectives, 8 bytes each; who
@@ -311,6 +311,7 @@ int64_t mv_population_state(const struct mv_job *job, int entry, int64_t first, 
     replicates_at(job, e, end, &to);
   }
   from = from < e->replicates ? from : e->replicates;
+  to = to < e->replicates ? to : e->replicates;
   *at = from * each;
   return first < blocks_of(job, e) ? (to - from) * each : 0;
 }

@@ -4,7 +4,8 @@
  *
  * The file is durable before the manifest names it, in the line of its shard, with its digest. So it belongs to updates that
  * count, and who goes on from there comes to the same bits. Of every cell the last two are kept: should the last be damaged,
- * or the shard that it belongs to, the curve goes on from the one before; else it is computed again from its start.
+ * or the shard that it belongs to, the curve goes on from the one before; else (an earlier shard is lost, or both) it is
+ * computed again from its start.
  */
 #include "metavar/store_internal.h"
 

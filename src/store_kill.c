@@ -1,7 +1,8 @@
 /* store_kill.c - named places where the process that writes a run can be made to die, for the tests of crash safety.
  *
  * METAVAR_KILL_AT=FILE.STEP[:N] raises SIGKILL when the step is passed for the N-th time (1 if not given);
- * METAVAR_KILL_AT=list prints all names. Files are those of a run directory, "shard", "carried" and "attempt" any one of theirs.
+ * METAVAR_KILL_AT=list prints all names. Files are those of a run directory, "shard", "carried" and "attempt" any one of
+ * theirs.
  * Steps of a file that appears under its name when it is whole:
  *   begun    the temporary file is there, empty (results.h5: without what comes from shards)
  *   half     half of its bytes are written (results.h5: the N-th shard is copied)

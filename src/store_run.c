@@ -39,6 +39,7 @@ struct mv_store {
   double patience;      /* seconds that it may wait */
   double committed;     /* when the last commit was over, */
   double commit_took;   /* and its seconds */
+  double waited;        /* seconds for room on the disk, so far */
   double room_patience; /* seconds to wait for a full disk */
   double reserve;       /* bytes that commits leave free */
   bool (*hurry)(void *self);
@@ -253,7 +254,7 @@ static bool has_room(const struct mv_store *store, size_t bytes)
 
 /* A file of so many bytes could not be written (errno): waits a little, tells it the first time. False: it is of no use,
  * or has taken too long; errno as before. */
-static bool wait_for_room(const struct mv_store *store, const char *name, size_t bytes, double *waited)
+static bool wait_for_room(struct mv_store *store, const char *name, size_t bytes, double *waited)
 {
   int error = errno;
   if (!mv_error_is_room(error) || *waited >= store->room_patience || (store->hurry && store->hurry(store->hurry_self)))
@@ -266,6 +267,7 @@ static bool wait_for_room(const struct mv_store *store, const char *name, size_t
   nap = nap < 1 ? nap : 1;
   nanosleep(&(struct timespec){(time_t)nap, (long)((nap - (double)(time_t)nap) * 1e9)}, NULL);
   *waited += nap > 0 ? nap : 1;
+  store->waited += nap > 0 ? nap : 1;
   return true;
 }
 
@@ -395,7 +397,7 @@ int mv_store_commit(struct mv_store *store)
   if (store->pending_count == 0)
     return MV_EXIT_OK;
   struct mv_shard shard = {0};
-  double begin = mv_clock_monotonic();
+  const double begin = mv_clock_monotonic(), waited = store->waited;
   store->pending_count = mv_results_join(store->plan, store->pending, store->pending_count);
   int code = write_all_carried(store, &shard);
   code = code == MV_EXIT_OK ? write_shard(store, &shard) : code;
@@ -421,7 +423,7 @@ int mv_store_commit(struct mv_store *store)
     store->pending_bytes = 0;
   }
   store->committed = mv_clock_monotonic();
-  store->commit_took = store->committed - begin;
+  store->commit_took = store->committed - begin - (store->waited - waited);
   free(shard.carried);
   free(units);
   return fine ? MV_EXIT_OK : MV_EXIT_IO;

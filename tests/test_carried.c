@@ -317,6 +317,26 @@ static void updates_go_on_with_the_same_lifetimes(void **state)
   assert_memory_equal(a, b, sizeof a);
 }
 
+/* Parts of an update have the states of a curve, each once, also where blocks cut task instances and the last one is not
+ * whole. */
+static void parts_share_the_states(void **state)
+{
+  (void)state;
+#define NESTED "{name: backprop, weighted: false, replicates: 50, lifetimes_per_task: 40}"
+  struct mv_job *job = parse(JOB("6", "6", "updates: 9", NESTED), stderr);
+  assert_non_null(job);
+  const int64_t blocks = mv_population_blocks(job, 0, 0);
+  int64_t at, sum = 0, whole = mv_population_state(job, 0, 0, blocks, &at);
+  assert_int_equal(whole, 50 * 5);
+  for (int64_t b = 0; b < blocks; b++) {
+    int64_t count = mv_population_state(job, 0, b, 1, &at);
+    assert_true(count >= 0 && (count == 0 || at == sum));
+    sum += count;
+  }
+  assert_int_equal(sum, whole);
+  mv_job_free(job);
+}
+
 static void what_cannot_be_carried(void **state)
 {
   (void)state;
@@ -352,6 +372,7 @@ int main(void)
       cmocka_unit_test(the_state_before_a_window_is_a_constant),
       cmocka_unit_test(members_keep_their_own_state),
       cmocka_unit_test(updates_go_on_with_the_same_lifetimes),
+      cmocka_unit_test(parts_share_the_states),
       cmocka_unit_test(what_cannot_be_carried),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,7 +67,7 @@ check "are finite" code 0 "$metavar" replay before backprop 0 "$at"
 check "says so" says 'status  *ok'
 check "one that ends just after" code 0 "$metavar" run diverges.yaml -o after -q --set lifetime_length=11
 check "its parameters are not" code 0 "$metavar" replay after backprop 0 "$at"
-check "says so" says 'status  *ok, but parameters are not finite: lifetime 1 of 2, from inner step 9 of 11 on'
+check "says so" says 'status  *ok, but parameters or its likelihood are not finite: lifetime 1 of 2, from inner step 9 of 11 on'
 check "where all are finite" code 2 "$metavar" replay run es 1 nonfinite
 check "says so" says 'all samples of es at point 1 are finite'
 

@@ -30,6 +30,8 @@ def draw(tables):
         raise LeftOut(f"drawn for one meta-parameter, and there are {meta}")
     reference = reference_of(tables, found, meta)
     chosen = [sorted(found[key], key=lambda row: row["eta_0"]) for key in choose(found)[: len(COLOURS)]]
+    if not chosen:
+        raise LeftOut("there is no setting with lambda 0 or 1, and none without a correction")
     own = any(rows[0]["entry"] == reference[0]["entry"] for rows in chosen) if reference else True
     figure, axes = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), sharex=True, layout="constrained")
     drawn, entries = [], []

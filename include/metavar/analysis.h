@@ -158,8 +158,10 @@ int64_t mv_member_replicates(const struct mv_member *, int point);
 struct mv_aim mv_member_aim(const struct mv_member *, int setting);
 bool mv_aim_equal(const struct mv_aim *, const struct mv_aim *); /* the same objective */
 
-/* Whether both jobs have the same task and lifetimes; the key that differs is told of the run that an option names. */
-bool mv_same_question(const struct mv_job *, const struct mv_job *other, const char *option, const char *run);
+/* Whether both jobs have the same task and lifetimes, if `estimates` also in settings that change estimates only; the key that
+ * differs is told of the run that an option names. */
+bool mv_same_question(const struct mv_job *, const struct mv_job *other, bool estimates, const char *option,
+                      const char *run);
 /* RUN or RUN:LABEL: the run, malloc'ed, and the label or NULL. */
 char *mv_reference_run(const char *text, const char **label);
 

@@ -17,7 +17,8 @@ const char *mv_comm_library(void); /* "Open MPI v4.1.4, ..." without starting it
 
 /* Byte strings. Messages of one sender arrive in order. A small one (a few kB) never waits for its receiver. */
 void mv_comm_send(struct mv_comm *, int to, int tag, const void *bytes, size_t size);
-/* One of any size, which the receiver takes when it likes; bytes come from mv_comm_buffer, and are free for the next then. */
+/* One of any size, which the receiver takes when it likes; bytes come from mv_comm_buffer just before, and are free for
+ * the next one then. */
 void *mv_comm_buffer(struct mv_comm *, size_t size);
 void mv_comm_post(struct mv_comm *, int to, int tag, void *bytes, size_t size);
 /* One of any size. False: not taken within so many seconds, and then nothing but mv_comm_abort is left. */

@@ -24,11 +24,11 @@ struct mv_farm {
    * under way, return. */
   bool (*tick)(void *self);
   size_t unit_size;
-  /* Rank 0, main thread, whenever a unit is given to a rank: what travels with it and is too large to wait in memory. Returns
-   * its bytes, and writes them if there is a place for them. NULL: nothing. */
+  /* Rank 0, main thread, whenever a unit is given to a rank: what travels with it and is too large to wait in memory.
+   * Returns its bytes, and writes them if there is a place for them. NULL: nothing. */
   size_t (*load)(void *self, const void *unit, void *out);
-  /* Any rank, in its compute thread. Computes unit, its load behind it, into *result (malloc'ed buffer that grows, *capacity); returns its
-   * size. */
+  /* Any rank, in its compute thread. Computes unit, its load behind it, into *result (malloc'ed buffer that grows,
+   * *capacity); returns its size. */
   size_t (*compute)(void *self, const void *unit, void **result, size_t *capacity);
   bool master_computes; /* rank 0 computes too, in a thread of its own; always true for one rank */
 

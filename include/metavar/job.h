@@ -106,7 +106,7 @@ static inline double mv_entry_rate(const struct mv_job *job, const struct mv_ent
   return e->learning_rate > 0 ? e->learning_rate : job->train.learning_rate;
 }
 
-/* Whether the lifetimes of a curve go on from update to update (carry.c). */
+/* Whether the lifetimes of a curve go on from update to update (curves.c). */
 static inline bool mv_job_carries(const struct mv_job *job)
 {
   return job->train.updates > 0 && job->train.lifetimes == MV_CARRIED;

@@ -55,8 +55,9 @@ void mv_worker_free(struct mv_worker *);
 size_t mv_worker_memory(const struct mv_plan *); /* bytes that a worker allocates */
 /* Samples of replicates [first, first + count) of an entry at any eta, with random numbers of this key, into rows[count]
  * [layout.values] and status[count]. Returns how many are not finite. fitness[count][members], shaped: nothing is
- * simulated, and the gradients follow it; NULL: the samples themselves. update: of a training, else 0. state[count][lifetimes]
- * [state], where lifetimes are carried: before the update (of update 0: anything), and then behind it; else NULL. */
+ * simulated, and the gradients follow it; NULL: the samples themselves. update: of a training, else 0.
+ * state[count][lifetimes][state], where lifetimes are carried: before the update (of update 0: anything), and then behind
+ * it; else NULL. */
 int64_t mv_worker_rows(struct mv_worker *, int entry, const double *eta, struct mv_key, int64_t first, int64_t count,
                        const double *fitness, int64_t update, double *state, double *rows, int8_t *status);
 /* Doubles that a replicate carries: state of all of its lifetimes. */

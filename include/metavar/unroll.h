@@ -1,7 +1,7 @@
 /* unroll.h - the walk over time: the one loop that calls task->step, written once.
  *
- * Estimators ask for a walk, forwards with tangents or back with adjoints, and watch it step by step; the walk knows no estimator. All arrays of num hold one value a
- * lane; lanes are independent replicates.
+ * Estimators ask for a walk, forwards with tangents or back with adjoints, and watch it step by step; the walk knows no
+ * estimator. All arrays of num hold one value a lane; lanes are independent replicates.
  */
 #ifndef METAVAR_UNROLL_H
 #define METAVAR_UNROLL_H

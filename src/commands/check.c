@@ -146,13 +146,11 @@ const struct mv_command mv_command_check = {
     .name = "check",
     .positional = "",
     .summary = "derivatives, known answers and recorded digests, with this binary on this machine",
-    .doc =
-        "Checks the random numbers against published vectors, every hand-written derivative against the complex "
-        "step, and the bits of every pair of task "
-        "and estimator in every kernel against the digests recorded in the source. Takes about a second; exit code 1 "
-        "if anything fails. Digests of networks are skipped where OpenBLAS has other kernels in use than those that "
-        "they "
-        "were recorded with.",
+    .doc = "Checks the random numbers against published vectors, every hand-written derivative against the complex "
+           "step, and the bits of every pair of task and estimator in every kernel against the digests recorded in the "
+           "source. Takes about a second; exit code 1 "
+           "if anything fails. Digests of networks are skipped where OpenBLAS has other kernels in use than those that "
+           "they were recorded with.",
     .options = options,
     .run = run,
 };

@@ -1,6 +1,6 @@
 /* replay.c - `metavar replay`: one sample again, in full detail: where its random numbers come from, every output by
- * name, where it stops being finite, and whether results.h5 holds the same bits. A sample is a function of its coordinates alone, so it can be had
- * again at any time on any machine. */
+ * name, where it stops being finite, and whether results.h5 holds the same bits. A sample is a function of its coordinates
+ * alone, so it can be had again at any time on any machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,8 +153,10 @@ static void *compute_samples(const struct replay *r, int64_t first, int64_t coun
   plan.job = &job;
   struct mv_unit unit = {(int64_t)r->entry * job.points + r->point, first, count};
   void *result = compute(r, &plan, &unit, trace, size);
-  if (result && !mv_result_view(&plan, result, *size, view))
-    result = (free(result), NULL);
+  if (result && !mv_result_view(&plan, result, *size, view)) {
+    free(result);
+    result = NULL;
+  }
   free(job.entries);
   return result;
 }
@@ -165,8 +167,9 @@ static void print_status(const struct replay *r, int8_t status, const struct mv_
     printf("status        ok\n");
   else if (t->found[0])
     printf("status        %s: lifetime %lld of %lld, from inner step %lld of %lld on\n",
-           status == MV_OK ? "ok, but parameters are not finite" : "not finite", (long long)t->lifetime[0],
-           (long long)t->lifetimes, (long long)t->step[0], (long long)r->plan->job->lifetime_length);
+           status == MV_OK ? "ok, but parameters or its likelihood are not finite" : "not finite",
+           (long long)t->lifetime[0], (long long)t->lifetimes, (long long)t->step[0],
+           (long long)r->plan->job->lifetime_length);
   else if (r->plan->job->train.updates)
     printf("status        not finite\n");
   else
@@ -251,7 +254,8 @@ static int64_t find_nonfinite(const struct replay *r)
   if (samples && at == view.head->unit.count) {
     fprintf(stderr, "metavar replay: nonfinite: block %lld has none when it is computed again; run metavar verify\n",
             (long long)s.block);
-    samples = (free(samples), NULL);
+    free(samples);
+    samples = NULL;
   }
   int64_t found = samples ? first + at : -1;
   free(samples);

@@ -37,13 +37,13 @@ estimators:
   - {{name: es, replicates: {replicates}}}
 """
 
-# The same number of rows in as many cells: curves, in units of updates, whose lifetimes go on, so that commits keep their states too.
+# The same number of rows in as many cells: curves, in units of updates. Where lifetimes go on, commits keep their states too.
 TRAIN_JOB = """\
 name: torture
 seed: 11
 lifetime_length: {length}
 task: {{name: bandit, arms: 6, batch: 4, cutoff: 2}}
-train: {{updates: {updates}, learning_rate: 0.1, optimizer: adam, lifetimes: carried}}
+train: {{updates: {updates}, learning_rate: 0.1, optimizer: adam, {more}}}
 eta:
   points:
     - [0.5, 1]
@@ -87,13 +87,14 @@ def arguments(**counts):
 class Scratch:
     """A temporary directory, with one job file in it, for `metavar VERB`."""
 
-    def __init__(self, length, unit, replicates, verb="run"):
+    def __init__(self, length, unit, replicates, verb="run", carried=True):
         self.verb = verb
         self.path = tempfile.mkdtemp(prefix="metavar-torture-")
         self.job = self.path + "/job.yaml"
         with open(self.job, "w") as out:
+            more = "lifetimes: carried" if carried else "evaluate_every: 7"
             job = TRAIN_JOB if verb == "train" else JOB
-            out.write(job.format(length=length, unit=unit, replicates=replicates, updates=replicates - 1))
+            out.write(job.format(length=length, unit=unit, replicates=replicates, updates=replicates - 1, more=more))
         self.total = 2 * 2 * replicates
 
     def __enter__(self):

@@ -71,7 +71,7 @@ def kills(args):
     choice = random.Random(args.seed)
     train = args.verb == "train"
     length, unit = (20, 20) if train else (400, 400)
-    with Scratch(length, unit, args.replicates, args.verb) as scratch:
+    with Scratch(length, unit, args.replicates, args.verb, carried=args.seed % 2 > 0) as scratch:
         start = time.monotonic()
         code, out, errors = common.metavar(
             args.metavar, args.verb, scratch.job, "-o", scratch.path + "/whole", "-q", ranks=2
