@@ -39,23 +39,20 @@ else
   echo "not ok clang build is there"
 fi
 
-# the same for Gumbel coupling: one rank, three ranks, scalar, clang
-job=$top/tests/digest_gumbel.yaml
-expected=$(digest_of gumbel "$metavar")
-check "gumbel: one rank finishes with a digest" [ ${#expected} -eq 32 ]
-check "gumbel: 3 ranks, same digest" same gumbel3 mpirun -np 3 "$metavar"
-check "gumbel: scalar kernel, same digest" same gumbel1 env METAVAR_ISA=scalar "$metavar"
-check "gumbel: clang build, same digest" same gumbelc "$top/build-clang/metavar"
+portable() { # NAME KERNEL WORDS: tests/digest_NAME.yaml with one rank, three ranks, another kernel asked for, clang
+  job=$top/tests/digest_$1.yaml
+  expected=$(digest_of "$1" "$metavar")
+  check "$1: one rank finishes with a digest" [ ${#expected} -eq 32 ]
+  check "$1: 3 ranks, same digest" same "${1}3" mpirun -np 3 "$metavar"
+  check "$1: $3, same digest" same "${1}_isa" env METAVAR_ISA="$2" "$metavar"
+  check "$1: clang build, same digest" same "${1}c" "$top/build-clang/metavar"
+}
+portable gumbel scalar "scalar kernel"
 check "verbatim and resolved job are kept" test -s "$scratch/np2/job.yaml" -a -s "$scratch/np2/resolved.yaml"
 check "xarray opens every group with named dimensions" /usr/bin/python3 "$top/tests/check_xarray.py" "$scratch/np2/results.h5"
 
-# networks: one rank, three ranks, whatever kernel is asked for, clang
-job=$top/tests/digest_maze.yaml
-expected=$(digest_of maze "$metavar")
-check "maze: one rank finishes with a digest" [ ${#expected} -eq 32 ]
-check "maze: 3 ranks, same digest" same maze3 mpirun -np 3 "$metavar"
-check "maze: the vector kernel is not taken, same digest" same maze_isa env METAVAR_ISA=x86_64 "$metavar"
-check "maze: clang build, same digest" same mazec "$top/build-clang/metavar"
+# networks
+portable maze x86_64 "the vector kernel is not taken"
 check "maze: the kernels of OpenBLAS are recorded" grep -q '"kernel": "scalar+' "$scratch/maze/attempts/001.json"
 other_core() { # ranks with other kernels of OpenBLAS are refused
   mpirun -np 1 -x OPENBLAS_CORETYPE=Prescott "$metavar" run "$job" -o "$scratch/mixed" --quiet : \
