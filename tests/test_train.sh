@@ -152,6 +152,18 @@ check "nothing is predicted outside the study, and it says so" narrow
 check "adam is refused" code 2 "$metavar" analyze adam --study study
 check "says why" says 'adam, whose step is not linear'
 check "another task is refused" code 2 "$metavar" analyze momentum --study study
+loss() { # NAME LOSS MORE
+  printf 'name: %s\nseed: 3\nlifetime_length: 2\nblock: 10\ntask: {name: maze, hidden: [2], environments: 2, horizon: 3, outer_loss: %s}\n%s\nestimators: [{name: backprop, weighted: false, replicates: 20}]\n' "$@" >"$1.yaml"
+}
+loss learner first_state_adv 'train: {updates: 4, learning_rate: 0.1, evaluate_every: 2, evaluate_replicates: 20}
+eta: {points: [[0]]}'
+loss inquiry first_state 'eta: {grid: [{linspace: [-1, 1, 4]}]}'
+check "a training by advantages" code 0 "$metavar" train learner.yaml -o learner -q
+check "a study of returns" code 0 "$metavar" run inquiry.yaml -o inquiry -q
+check "another outer loss is refused" code 2 "$metavar" analyze learner --study inquiry
+check "says which" says 'outer_loss'
+check "the same outer loss" code 0 "$metavar" run inquiry.yaml -o same -q --set task.outer_loss=first_state_adv
+check "is taken" code 0 "$metavar" analyze learner --study same:backprop
 check "a measurement has no study" code 2 "$metavar" analyze study --study study
 check "report" code 0 "$metavar" report follow
 check "has the prediction" grep -q 'predicted from bias and variance' follow/analysis/report.html
