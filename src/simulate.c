@@ -21,7 +21,6 @@
 #include "metavar/stream.h"
 
 #define MASTER_SHARE 0.25 /* of rank 0's time for messages, in planning */
-#define BUSY_MOST    0.9  /* of a core that rank 0's compute thread shares with its main thread */
 
 const struct mv_costs mv_costs_usual = {.service = 40e-6,
                                         .per_rank = 1e-9,
@@ -70,6 +69,7 @@ struct farm {
   bool *held;                    /* [all units] waits to be committed; */
   int64_t *number, kept;         /* [kept] those */
   double busy, committing, idle; /* idle: after the last units */
+  double charged;                /* of busy, to rank 0's compute thread */
   struct mv_forecast f;
 };
 
@@ -130,14 +130,15 @@ static bool take_unit(struct farm *f, struct parcel *unit)
   return true;
 }
 
-/* A rank begins a unit: when its result will be at rank 0. The compute thread of rank 0 has what its main thread leaves
- * of the core. */
+/* A rank begins a unit: when its result will be at rank 0. The compute thread of rank 0 shares a core with its main
+ * thread: it is charged with what that has worked since it last began, but gets half of the core. */
 static struct event begin(struct farm *f, int rank, const struct parcel *unit, double free)
 {
   struct rank *r = &f->rank[rank];
   double start = fmax(free, unit->there), seconds = unit->seconds + f->costs->worker;
   if (rank == 0) {
-    seconds /= 1 - fmin(f->busy / fmax(f->now, 1e-9), BUSY_MOST);
+    seconds += fmin(f->busy - f->charged, seconds);
+    f->charged = f->busy;
   }
   r->bytes = unit->bytes;
   r->number = unit->number;
