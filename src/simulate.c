@@ -27,7 +27,6 @@ const struct mv_costs mv_costs_usual = {.service = 40e-6,
                                         .per_byte = 1e-9,
                                         .worker = 20e-6,
                                         .latency = 5e-6,
-                                        .eager = 4096,
                                         .commit = 0.01,
                                         .commit_byte = 1e-8,
                                         .commit_group = 3e-4,
@@ -227,11 +226,10 @@ static void serve(struct farm *f)
   bool begins = r->holds; /* if not, there are no more */
   f->now = fmax(f->now, e.time);
   work(f, service(f) / 2 + c->per_byte * (double)bytes);
-  double free = e.rank > 0 && bytes > c->eager ? f->now + c->latency : r->finish;
   struct parcel unit = r->waiting;
   r->holds = give(f, e.rank, &r->waiting);
   if (begins) {
-    sink(f, 0, begin(f, e.rank, &unit, free));
+    sink(f, 0, begin(f, e.rank, &unit, r->finish));
   } else {
     f->idle -= r->finish; /* its last */
     struct event last = f->heap[--f->events];
