@@ -9,7 +9,7 @@
  * c seconds rank 0 is a closed machine-repairman system: P / s units a second while P c < s, and 1 / c beyond. And what
  * is lost at the end is at most one unit on each rank.
  *
- * Left out: naps of idle ranks (a millisecond at most), bandwidth of the network, and the memory of rank 0.
+ * Left out: naps of idle ranks (a few milliseconds at most), bandwidth of the network, and the memory of rank 0.
  */
 #include "metavar/simulate.h"
 
