@@ -31,10 +31,11 @@
 #define LOOK_SECONDS  1.0  /* rank 0 did not look for so long: it was itself stopped, or held up by a disk */
 #define SLACK         8    /* patience over the longest time that a rank has taken */
 #define SPINS         20   /* polls before rank 0 starts to sleep */
-#define NAP_STEP      1e-3 /* each sleep is this much longer than the last, */
-#define NAP_MOST      2e-2 /* up to this; every waking costs the ranks beside it, and a rank holds a unit that waits */
-#define NAP_URGENT    0.1  /* of both, when a rank may have nothing to do */
-#define NAP_ARRIVING  1e-3 /* at most, while a message comes in parts, for each of which both sides have to look */
+#define NAP_STEP      1e-4 /* each sleep is this much longer than the last, */
+#define NAP_SHARE     0.1  /* but no shorter than this share of a unit, because a rank holds one that waits, */
+#define NAP_MOST      2e-2 /* nor longer than this: every waking costs the ranks beside it; */
+#define NAP_URGENT    4e-3 /* than this if a rank may have nothing to do, */
+#define NAP_ARRIVING  1e-3 /* or while a message comes in parts, for each of which both sides have to look */
 
 enum tag { TAG_UNIT = 1, TAG_ALIVE, TAG_STOP, TAG_RESULT };
 
@@ -73,6 +74,7 @@ struct master {
   void *buffer;
   size_t capacity;
   double next_tick, looked, patience;
+  double pace; /* seconds of the last unit */
 };
 
 static void drop_unit(struct unit *u)
@@ -165,6 +167,7 @@ static struct unit *answer(struct master *m, int rank)
   } else if (rank > 0 && m->patience < SLACK * (now - p->since)) {
     m->patience = SLACK * (now - p->since);
   }
+  m->pace = now - p->since;
   struct unit *u = p->held[0];
   p->count--;
   for (int i = 0; i < p->count; i++) {
@@ -295,8 +298,9 @@ static void idle(struct master *m, int *polls)
     if (++*polls <= SPINS) {
       return;
     }
-    nap = fmin((*polls - SPINS) * NAP_STEP, NAP_MOST) * (m->starved || m->dry ? NAP_URGENT : 1);
-    nap = mv_comm_arriving(m->comm) ? fmin(nap, NAP_ARRIVING) : nap;
+    bool urgent = m->starved || m->dry;
+    nap = fmax((*polls - SPINS) * NAP_STEP, urgent ? 0 : NAP_SHARE * m->pace);
+    nap = fmin(nap, mv_comm_arriving(m->comm) ? NAP_ARRIVING : urgent ? NAP_URGENT : NAP_MOST);
   }
   double rest = m->next_tick - mv_clock_monotonic();
   if (rest > 0) {
