@@ -62,7 +62,7 @@ static double time_step(const struct mv_plan *plan)
 static double time_entry(struct mv_worker *worker, const struct mv_plan *plan, int entry, bool moments, double slice)
 {
   const struct mv_job *job = plan->job;
-  struct mv_unit unit = {(int64_t)entry * job->points + job->points / 2, 0, MV_LANES_MAX};
+  struct mv_unit unit = {(int64_t)entry * job->points + job->points / 2, 0, job->kernel->lanes};
   for (;;) {
     if (unit.count > job->entries[entry].replicates) {
       unit.count = job->entries[entry].replicates;

@@ -5,6 +5,10 @@
  * here on purpose: sums of floating-point numbers over ranks would depend on their number.
  *
  * MPI counts bytes in an int. Results are cut to a few dozen MiB (schedule.c), so a larger message is a bug.
+ *
+ * A send or a receive that blocks waits for the other process to call MPI, which it does when its unit is computed: Open
+ * MPI's shared memory lets go of 256 bytes at once, and TCP hands over a large message only while both sides look. So
+ * only what has been tested is over here, and nothing waits at full speed.
  */
 #include "metavar/comm.h"
 
@@ -24,17 +28,26 @@
 #include "metavar/memory.h"
 
 #define HOST_MAX    256
-#define SPINS       1000    /* polls at full speed */
-#define NAP_STEP    5000    /* ns; each sleep is so much longer than the last, */
-#define NAP_MOST    1000000 /* up to this */
-#define TAG_BYE     1000    /* of the end; not for others */
-#define GAP_SECONDS 1.0     /* longer between two polls: this process was stopped */
+#define SPINS       1000                /* polls at full speed */
+#define NAP_STEP    5000                /* ns; each sleep is so much longer than the last, */
+#define NAP_MOST    1000000             /* up to this */
+#define TAG_BYE     1000                /* of the end; not for others */
+#define GAP_SECONDS 1.0                 /* longer between two polls: this process was stopped */
+#define ARRIVING    ((size_t)256 << 20) /* bytes under way here beyond which senders wait */
 
 struct posted { /* a message that its receiver has not taken yet */
   struct posted *next;
   MPI_Request request;
   void *bytes;
   size_t room; /* that bytes have */
+};
+
+struct arrival { /* a message that is under way here */
+  struct arrival *next;
+  MPI_Request request;
+  int source, tag;
+  void *bytes;
+  size_t size, room;
 };
 
 struct mv_comm {
@@ -47,6 +60,9 @@ struct mv_comm {
   size_t spare_size;
   void *lent; /* the last that mv_comm_buffer gave, and its room */
   size_t lent_size;
+  MPI_Request loan;                /* of mv_comm_lend */
+  struct arrival *arriving, *free; /* oldest first; for others, with their buffers */
+  size_t arriving_bytes;
 };
 
 /* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun
@@ -90,6 +106,7 @@ struct mv_comm *mv_comm_start(int *argc, char ***argv)
 {
   struct mv_comm *c = mv_memory_take(1, sizeof *c);
   c->size = 1;
+  c->loan = MPI_REQUEST_NULL;
   c->mpi = launcher_rank() != NULL;
   c->by_mpirun = getenv("OMPI_COMM_WORLD_RANK") != NULL; /* asked now: MPI_Init sets it too */
   bool speaks = mv_comm_speaks();
@@ -141,13 +158,6 @@ static void count(struct mv_comm *c, size_t size)
   c->traffic.bytes += (int64_t)size;
 }
 
-void mv_comm_send(struct mv_comm *c, int to, int tag, const void *bytes, size_t size)
-{
-  assert(c->mpi && to != c->rank);
-  count(c, size);
-  MPI_Send(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD);
-}
-
 void *mv_comm_buffer(struct mv_comm *c, size_t size)
 {
   const bool again = c->spare_size >= size;
@@ -168,8 +178,18 @@ void mv_comm_post(struct mv_comm *c, int to, int tag, void *bytes, size_t size)
   p->room = bytes == c->lent ? c->lent_size : size;
   p->next = c->posted;
   c->posted = p;
+  c->lent = NULL;
   count(c, size);
   MPI_Isend(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD, &p->request);
+}
+
+void mv_comm_send(struct mv_comm *c, int to, int tag, const void *bytes, size_t size)
+{
+  void *copy = mv_memory_grow(NULL, size, 1);
+  if (size > 0) {
+    memcpy(copy, bytes, size);
+  }
+  mv_comm_post(c, to, tag, copy, size);
 }
 
 /* Frees what has been taken, or keeps its buffer. */
@@ -228,16 +248,19 @@ static bool wait_more(struct patience *p)
   return p->waited < p->seconds;
 }
 
-bool mv_comm_send_within(struct mv_comm *c, int to, int tag, const void *bytes, size_t size, double seconds)
+void mv_comm_lend(struct mv_comm *c, int to, int tag, const void *bytes, size_t size)
 {
-  assert(c->mpi && to != c->rank);
-  MPI_Request request;
-  struct patience p = {.seconds = seconds};
-  int over = 0;
+  assert(c->mpi && to != c->rank && c->loan == MPI_REQUEST_NULL);
   count(c, size);
-  MPI_Isend(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD, &request);
+  MPI_Isend(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD, &c->loan);
+}
+
+bool mv_comm_taken(struct mv_comm *c, double seconds)
+{
+  struct patience p = {.seconds = seconds};
+  int over;
   do {
-    MPI_Test(&request, &over, MPI_STATUS_IGNORE);
+    MPI_Test(&c->loan, &over, MPI_STATUS_IGNORE);
   } while (!over && wait_more(&p));
   return over;
 }
@@ -259,21 +282,80 @@ bool mv_comm_receive(struct mv_comm *c, int from, double seconds, int *tag, void
   return there;
 }
 
+/* Begins to receive a message if there is one. */
+static void accept(struct mv_comm *c)
+{
+  int there = 0, size;
+  MPI_Status found;
+  if (c->arriving_bytes <= ARRIVING) {
+    MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &there, &found);
+  }
+  if (!there) {
+    return;
+  }
+  struct arrival *a = c->free ? c->free : mv_memory_take(1, sizeof *a), **last = &c->arriving;
+  c->free = a->next;
+  MPI_Get_count(&found, MPI_BYTE, &size);
+  if ((size_t)size > a->room || !a->bytes) {
+    free(a->bytes);
+    a->room = size > 0 ? (size_t)size : 1;
+    a->bytes = mv_memory_take(1, a->room);
+  }
+  a->next = NULL;
+  a->source = found.MPI_SOURCE;
+  a->tag = found.MPI_TAG;
+  a->size = (size_t)size;
+  c->arriving_bytes += a->size;
+  while (*last) {
+    last = &(*last)->next;
+  }
+  *last = a;
+  MPI_Irecv(a->bytes, size, MPI_BYTE, a->source, a->tag, MPI_COMM_WORLD, &a->request);
+}
+
+/* The oldest message of its sender, and all here. */
+static bool arrived(const struct mv_comm *c, struct arrival *a)
+{
+  int over;
+  for (const struct arrival *other = c->arriving; other != a; other = other->next) {
+    if (other->source == a->source) {
+      return false;
+    }
+  }
+  MPI_Test(&a->request, &over, MPI_STATUS_IGNORE);
+  return over;
+}
+
 bool mv_comm_poll(struct mv_comm *c, int *source, int *tag, void **buffer, size_t *capacity, size_t *size)
 {
   if (!c->mpi) {
     return false;
   }
-  int there;
-  MPI_Status found;
   clear_posted(c);
-  MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &there, &found);
-  if (there) {
-    *size = receive_found(&found, source, tag, buffer, capacity);
-    count(c, *size);
+  accept(c);
+  struct arrival **at = &c->arriving;
+  while (*at && !arrived(c, *at)) {
+    at = &(*at)->next;
   }
-  return there;
+  struct arrival *a = *at;
+  if (!a) {
+    return false;
+  }
+  *at = a->next;
+  const struct arrival old = {.next = c->free, .bytes = *buffer, .room = *capacity};
+  *source = a->source;
+  *tag = a->tag;
+  *buffer = a->bytes;
+  *capacity = a->room;
+  *size = a->size;
+  c->arriving_bytes -= a->size;
+  count(c, a->size);
+  *a = old;
+  c->free = a;
+  return true;
 }
+
+bool mv_comm_arriving(const struct mv_comm *c) { return c->arriving; }
 
 void mv_comm_share(struct mv_comm *c, void *bytes, size_t size)
 {
@@ -336,6 +418,12 @@ int mv_comm_stop(struct mv_comm *c, int exit_code, double patience)
   if (c->mpi) {
     clear_posted(c); /* everybody has said goodbye, so all are taken */
     MPI_Finalize();
+  }
+  while (c->free) {
+    struct arrival *a = c->free;
+    c->free = a->next;
+    free(a->bytes);
+    free(a);
   }
   free(c->spare);
   free(c);

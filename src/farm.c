@@ -9,14 +9,14 @@
  *                      STOP    one byte, when every result is in: was it all?
  *   worker -> rank 0   RESULT  the bytes that compute returned
  *
- * Messages to workers are small and never make rank 0 wait; units with a load are sent while it does other things. A worker
- * may wait until rank 0 takes a large result. There is nothing collective, so a rank that has been stopped, or whose node
- * hangs, holds up nobody: its units go to others.
+ * No message makes its sender wait: a worker computes the next unit while rank 0 takes its result. There is nothing
+ * collective, so a rank that has been stopped, or whose node hangs, holds up nobody: its units go to others.
  * A rank answers in the order in which it got its units, so results need no names.
  */
 #include "metavar/farm.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -32,7 +32,10 @@
 #define SLACK         8    /* patience over the longest time that a rank has taken */
 #define SPINS         20   /* polls before rank 0 starts to sleep */
 #define NAP_STEP      1e-4 /* each sleep is this much longer than the last, */
-#define NAP_MOST      4e-3 /* up to this; every waking costs the ranks beside it, and a rank holds a unit that waits */
+#define NAP_SHARE     0.1  /* but no shorter than this share of a unit, because a rank holds one that waits, */
+#define NAP_MOST      2e-2 /* nor longer than this: every waking costs the ranks beside it; */
+#define NAP_URGENT    4e-3 /* than this if a rank may have nothing to do, */
+#define NAP_ARRIVING  1e-3 /* or while a message comes in parts, for each of which both sides have to look */
 
 enum tag { TAG_UNIT = 1, TAG_ALIVE, TAG_STOP, TAG_RESULT };
 
@@ -71,6 +74,7 @@ struct master {
   void *buffer;
   size_t capacity;
   double next_tick, looked, patience;
+  double pace; /* seconds of the last unit */
 };
 
 static void drop_unit(struct unit *u)
@@ -163,6 +167,7 @@ static struct unit *answer(struct master *m, int rank)
   } else if (rank > 0 && m->patience < SLACK * (now - p->since)) {
     m->patience = SLACK * (now - p->since);
   }
+  m->pace = now - p->since;
   struct unit *u = p->held[0];
   p->count--;
   for (int i = 0; i < p->count; i++) {
@@ -293,8 +298,9 @@ static void idle(struct master *m, int *polls)
     if (++*polls <= SPINS) {
       return;
     }
-    nap = (*polls - SPINS) * NAP_STEP;
-    nap = nap < NAP_MOST ? nap : NAP_MOST;
+    bool urgent = m->starved || m->dry;
+    nap = fmax((*polls - SPINS) * NAP_STEP, urgent ? 0 : NAP_SHARE * m->pace);
+    nap = fmin(nap, mv_comm_arriving(m->comm) ? NAP_ARRIVING : urgent ? NAP_URGENT : NAP_MOST);
   }
   double rest = m->next_tick - mv_clock_monotonic();
   if (rest > 0) {
@@ -360,25 +366,30 @@ static void master_free(struct master *m)
 
 static bool worker_run(struct mv_comm *comm, const struct mv_farm *farm)
 {
-  void *message = NULL, *result = NULL;
-  size_t message_capacity = 0, result_capacity = 0, size;
-  int tag = TAG_ALIVE;
+  void *message = NULL, *result[MV_PLACES] = {NULL}; /* one is computed while the other travels */
+  size_t message_capacity = 0, capacity[MV_PLACES] = {0}, size;
+  int tag = TAG_ALIVE, place = 0;
   while (tag != TAG_STOP) {
     if (!mv_comm_receive(comm, 0, farm->master_patience, &tag, &message, &message_capacity, &size)) {
       farm->orphan(farm->self, farm->master_patience);
     }
     if (tag == TAG_UNIT) {
       assert(size >= farm->unit_size);
-      size_t bytes = farm->compute(farm->self, message, &result, &result_capacity);
-      if (!mv_comm_send_within(comm, 0, TAG_RESULT, result, bytes, farm->master_patience)) {
+      size_t bytes = farm->compute(farm->self, message, &result[place], &capacity[place]);
+      if (!mv_comm_taken(comm, farm->master_patience)) { /* the one before */
         farm->orphan(farm->self, farm->master_patience);
       }
+      mv_comm_lend(comm, 0, TAG_RESULT, result[place], bytes);
+      place = (place + 1) % MV_PLACES;
     }
   }
+  mv_comm_taken(comm, INFINITY); /* it was: rank 0 has every result */
   assert(size == sizeof(bool));
   bool complete = *(bool *)message;
   free(message);
-  free(result);
+  for (int i = 0; i < MV_PLACES; i++) {
+    free(result[i]);
+  }
   return complete;
 }
 

@@ -1,11 +1,12 @@
 /* schedule.c - from what is committed to the units that are still to do.
  *
- * The replicates of a cell are 0, 1, ..., plan->replicates[cell] - 1. Those missing form a few ranges, and a range is cut
- * into equal units, so the whole work list is a short list of runs (equal units that follow each other in one range) and
- * never a list of units: a study of a hundred million replicates takes no more memory than one of a thousand.
+ * The replicates of a cell are 0, 1, ..., plan->replicates[cell] - 1. Those missing form a few ranges, and units are cut
+ * from these when they are asked for, so a study of a hundred million replicates takes no more memory than one of a
+ * thousand. A unit is a whole number of pieces: of lane groups, or of blocks where the entry stores moments.
  *
- * Longest units first keeps the ranks busy to the end (Graham 1969: at most 4/3 of the best makespan). Every unit is a
- * whole number of lane groups, and of blocks where the entry stores moments.
+ * Guided self-scheduling (Polychronopoulos & Kuck 1987): with W seconds of work left, P ranks get units of W / (8 P)
+ * seconds, between bounds, so that all end at about the same time, however wrong a prediction was. A piece cannot be cut,
+ * so the ranges of the longest pieces come first (Graham 1969).
  */
 #include "metavar/schedule.h"
 
@@ -18,24 +19,33 @@
 #include "metavar/sample.h"
 
 #define UNIT_SECONDS   0.75 /* long against a message, short against a patient user; or as rank 0 needs */
-#define UNITS_PER_RANK 8    /* so that the last units end at about the same time everywhere */
+#define LAST_SECONDS   0.02 /* the last ones; or as rank 0 needs */
+#define UNITS_PER_RANK 8    /* in what is left */
 #define UNIT_BYTES     (INT64_C(64) << 20)     /* of one result */
 #define GROUP          ((int64_t)MV_LANES_MAX) /* replicates that any kernel computes side by side without waste */
 
-struct run {
-  int64_t cell, first, size, units; /* units of `size` replicates from `first` on */
-  double seconds;                   /* of one unit */
+struct range {
+  int64_t cell, first, count;
+  int64_t piece, most; /* replicates of the smallest and of the largest unit */
+  double seconds;      /* of a replicate */
+};
+
+struct cursor { /* the next unit: */
+  size_t range;
+  int64_t within; /* replicates of the range before it */
+  double left;    /* seconds, from there on */
 };
 
 struct mv_schedule {
   const struct mv_plan *plan;
   struct mv_ranges known; /* committed */
-  struct run *runs;
-  size_t run_count, run_capacity;
-  size_t run; /* the next unit: run and number within it */
-  int64_t within;
-  int64_t units;
-  double seconds;
+  struct range *ranges;
+  size_t count, capacity;
+  double seconds;     /* of all ranges */
+  double longest;     /* of a unit, */
+  double least, most; /* aimed at */
+  double share;       /* of what is left that a unit is */
+  struct cursor next;
 };
 
 struct mv_schedule *mv_schedule_create(const struct mv_plan *plan)
@@ -51,27 +61,15 @@ void mv_schedule_free(struct mv_schedule *s)
     return;
   }
   mv_ranges_free(&s->known);
-  free(s->runs);
+  free(s->ranges);
   free(s);
 }
 
 void mv_schedule_mark(void *schedule, const struct mv_unit *unit)
 {
   struct mv_schedule *s = schedule;
-  assert(!s->runs && mv_unit_fits(s->plan, unit));
+  assert(!s->ranges && mv_unit_fits(s->plan, unit));
   mv_ranges_add(&s->known, unit);
-}
-
-static void add_run(struct mv_schedule *s, int64_t cell, int64_t first, int64_t size, int64_t units, double seconds)
-{
-  if (size == 0 || units == 0) {
-    return;
-  }
-  if (s->run_count == s->run_capacity) {
-    s->run_capacity = 2 * s->run_capacity + 64;
-    s->runs = mv_memory_grow(s->runs, s->run_capacity, sizeof *s->runs);
-  }
-  s->runs[s->run_count++] = (struct run){cell, first, size, units, (double)size * seconds};
 }
 
 /* Calls visit for each range of missing replicates, in order. */
@@ -87,52 +85,56 @@ int64_t mv_schedule_samples(const struct mv_schedule *s) { return mv_plan_missin
 struct cut {
   struct mv_schedule *schedule;
   const double *seconds; /* [entry] per replicate */
-  int64_t *size;         /* [entry] replicates in a unit */
 };
-
-static void time_range(void *self, const struct mv_unit *gap)
-{
-  struct cut *cut = self;
-  struct mv_schedule *s = cut->schedule;
-  s->seconds += (double)gap->count * cut->seconds[mv_plan_entry(s->plan, (int)gap->cell)];
-}
-
-static void cut_range(void *self, const struct mv_unit *gap)
-{
-  struct cut *cut = self;
-  int entry = mv_plan_entry(cut->schedule->plan, (int)gap->cell);
-  int64_t size = cut->size[entry], units = gap->count / size, rest = gap->count % size;
-  add_run(cut->schedule, gap->cell, gap->first, size, units, cut->seconds[entry]);
-  add_run(cut->schedule, gap->cell, gap->first + gap->count - rest, rest, 1, cut->seconds[entry]);
-}
 
 static int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
 
-/* Replicates in a unit of this entry, when a unit should take `target` seconds. */
-static int64_t unit_size(const struct mv_plan *plan, int entry, double seconds, double target)
+/* Bounds of the units of an entry; one size for all if the job asks for it. */
+static void bound_units(const struct mv_plan *plan, int entry, struct range *r)
 {
   const struct mv_job *job = plan->job;
   bool moments = job->entries[entry].store == MV_STORE_MOMENTS;
-  int64_t grain = moments ? job->block : GROUP;
   int64_t replicates = job->entries[entry].replicates;
-  struct mv_unit least = {(int64_t)entry * job->points, 0, grain < replicates ? grain : replicates};
-  int64_t most = UNIT_BYTES / (int64_t)mv_result_bytes(plan, &least) * grain;
-  double wanted = job->unit > 0 ? (double)job->unit : target / seconds;
-  int64_t size = wanted < 1e15 ? (int64_t)wanted : INT64_C(1000000000000000);
-  if (size > most) {
-    size = most;
+  r->piece = moments ? job->block : job->problem.shape.lanes == 1 ? 1 : GROUP;
+  struct mv_unit least = {(int64_t)entry * job->points, 0, r->piece < replicates ? r->piece : replicates};
+  int64_t fit = UNIT_BYTES / (int64_t)mv_result_bytes(plan, &least);
+  r->most = (fit > 1 ? fit : 1) * r->piece;
+  if (job->unit > 0) {
+    int64_t unit = job->unit < r->most ? job->unit : r->most;
+    r->piece = r->most = moments ? round_up(unit, job->block) : unit;
   }
-  if (size < 1) {
-    size = 1;
-  }
-  return job->unit > 0 && !moments ? size : round_up(size, grain);
 }
 
-static int compare_runs(const void *left, const void *right)
+static void add_range(void *self, const struct mv_unit *gap)
 {
-  const struct run *a = left, *b = right;
-  if (a->seconds != b->seconds) {
-    return a->seconds > b->seconds ? -1 : 1;
+  const struct cut *cut = self;
+  struct mv_schedule *s = cut->schedule;
+  int entry = mv_plan_entry(s->plan, (int)gap->cell);
+  if (s->count == s->capacity) {
+    s->capacity = 2 * s->capacity + 64;
+    s->ranges = mv_memory_grow(s->ranges, s->capacity, sizeof *s->ranges);
+  }
+  struct range r = {.cell = gap->cell, .first = gap->first, .count = gap->count, .seconds = cut->seconds[entry]};
+  assert(r.seconds > 0 && r.count > 0);
+  bound_units(s->plan, entry, &r);
+  s->seconds += (double)r.count * r.seconds;
+  s->ranges[s->count++] = r;
+}
+
+/* Replicates of a unit from this range when so many seconds are left. */
+static int64_t unit_size(const struct mv_schedule *s, const struct range *r, double left)
+{
+  double target = fmax(s->least, fmin(s->most, s->share * left));
+  double pieces = fmin(round(target / (r->seconds * (double)r->piece)), (double)(r->most / r->piece));
+  return pieces > 1 ? (int64_t)pieces * r->piece : r->piece;
+}
+
+static int compare_ranges(const void *left, const void *right)
+{
+  const struct range *a = left, *b = right;
+  double first = (double)a->piece * a->seconds, second = (double)b->piece * b->seconds;
+  if (first != second) {
+    return first > second ? -1 : 1;
   }
   if (a->cell != b->cell) {
     return a->cell < b->cell ? -1 : 1;
@@ -142,54 +144,65 @@ static int compare_runs(const void *left, const void *right)
 
 void mv_schedule_cut(struct mv_schedule *s, const double *seconds, int ranks)
 {
-  assert(!s->runs && ranks > 0);
-  int entries = s->plan->job->entry_count;
-  struct cut cut = {s, seconds, mv_memory_take((size_t)entries, sizeof *cut.size)};
-  each_missing(s, time_range, &cut);
-  double target = fmax(UNIT_SECONDS, mv_unit_seconds(&mv_costs_usual, ranks));
-  target = fmin(target, s->seconds / (UNITS_PER_RANK * ranks));
-  for (int e = 0; e < entries; e++) {
-    assert(seconds[e] > 0);
-    cut.size[e] = unit_size(s->plan, e, seconds[e], target);
+  assert(!s->ranges && ranks > 0);
+  each_missing(s, add_range, &(struct cut){s, seconds});
+  if (s->count == 0) {
+    return;
   }
-  each_missing(s, cut_range, &cut);
-  if (s->run_count > 0) {
-    qsort(s->runs, s->run_count, sizeof *s->runs, compare_runs);
+  qsort(s->ranges, s->count, sizeof *s->ranges, compare_ranges);
+  double served = mv_unit_seconds(&mv_costs_usual, ranks);
+  s->share = 1.0 / (UNITS_PER_RANK * ranks);
+  s->most = fmax(UNIT_SECONDS, served);
+  s->least = fmin(fmax(LAST_SECONDS, served), s->share * s->seconds);
+  s->next.left = s->seconds;
+  for (size_t i = 0; i < s->count; i++) {
+    const struct range *r = &s->ranges[i];
+    int64_t size = unit_size(s, r, s->seconds);
+    s->longest = fmax(s->longest, (double)(size < r->count ? size : r->count) * r->seconds);
   }
-  for (size_t i = 0; i < s->run_count; i++) {
-    s->units += s->runs[i].units;
-  }
-  free(cut.size);
 }
 
-bool mv_schedule_next(struct mv_schedule *s, struct mv_unit *unit)
+static bool take(const struct mv_schedule *s, struct cursor *at, struct mv_unit *unit)
 {
-  if (s->run == s->run_count) {
+  if (at->range == s->count) {
     return false;
   }
-  const struct run *run = &s->runs[s->run];
-  *unit = (struct mv_unit){run->cell, run->first + s->within * run->size, run->size};
-  if (++s->within == run->units) {
-    s->run++;
-    s->within = 0;
+  const struct range *r = &s->ranges[at->range];
+  int64_t size = unit_size(s, r, at->left), rest = r->count - at->within;
+  *unit = (struct mv_unit){r->cell, r->first + at->within, size < rest ? size : rest};
+  at->within += unit->count;
+  at->left -= (double)unit->count * r->seconds;
+  if (at->within == r->count) {
+    at->range++;
+    at->within = 0;
   }
   return true;
 }
 
+bool mv_schedule_next(struct mv_schedule *s, struct mv_unit *unit) { return take(s, &s->next, unit); }
+
 struct mv_load *mv_schedule_loads(const struct mv_schedule *s, size_t *count)
 {
-  struct mv_load *loads = mv_memory_take(s->run_count, sizeof *loads);
-  *count = s->run_count;
-  for (size_t i = 0; i < s->run_count; i++) {
-    const struct run *run = &s->runs[i];
-    struct mv_unit unit = {run->cell, run->first, run->size};
-    loads[i] = (struct mv_load){run->units, run->seconds, (int64_t)mv_result_bytes(s->plan, &unit)};
+  struct cursor at = {.left = s->seconds};
+  struct mv_load *loads = NULL;
+  struct mv_unit unit;
+  size_t capacity = 0;
+  *count = 0;
+  for (size_t range = 0; take(s, &at, &unit); range = at.range) {
+    struct mv_load load = {1, (double)unit.count * s->ranges[range].seconds, (int64_t)mv_result_bytes(s->plan, &unit)};
+    if (*count > 0 && loads[*count - 1].seconds == load.seconds && loads[*count - 1].bytes == load.bytes) {
+      loads[*count - 1].units++;
+      continue;
+    }
+    if (*count == capacity) {
+      capacity = 2 * capacity + 64;
+      loads = mv_memory_grow(loads, capacity, sizeof *loads);
+    }
+    loads[(*count)++] = load;
   }
   return loads;
 }
 
-int64_t mv_schedule_units(const struct mv_schedule *s) { return s->units; }
-
-double mv_schedule_longest(const struct mv_schedule *s) { return s->run_count > 0 ? s->runs[0].seconds : 0; }
+double mv_schedule_longest(const struct mv_schedule *s) { return s->longest; }
 
 double mv_schedule_seconds(const struct mv_schedule *s) { return s->seconds; }

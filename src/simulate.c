@@ -9,7 +9,7 @@
  * c seconds rank 0 is a closed machine-repairman system: P / s units a second while P c < s, and 1 / c beyond. And what
  * is lost at the end is at most one unit on each rank.
  *
- * Left out: naps of idle ranks (a millisecond at most), bandwidth of the network, and the memory of rank 0.
+ * Left out: naps of idle ranks (a few milliseconds at most), bandwidth of the network, and the memory of rank 0.
  */
 #include "metavar/simulate.h"
 
@@ -21,14 +21,12 @@
 #include "metavar/stream.h"
 
 #define MASTER_SHARE 0.25 /* of rank 0's time for messages, in planning */
-#define BUSY_MOST    0.9  /* of a core that rank 0's compute thread shares with its main thread */
 
 const struct mv_costs mv_costs_usual = {.service = 40e-6,
                                         .per_rank = 1e-9,
                                         .per_byte = 1e-9,
                                         .worker = 20e-6,
                                         .latency = 5e-6,
-                                        .eager = 4096,
                                         .commit = 0.01,
                                         .commit_byte = 1e-8,
                                         .commit_group = 3e-4,
@@ -70,6 +68,7 @@ struct farm {
   bool *held;                    /* [all units] waits to be committed; */
   int64_t *number, kept;         /* [kept] those */
   double busy, committing, idle; /* idle: after the last units */
+  double charged;                /* of busy, to rank 0's compute thread */
   struct mv_forecast f;
 };
 
@@ -130,14 +129,15 @@ static bool take_unit(struct farm *f, struct parcel *unit)
   return true;
 }
 
-/* A rank begins a unit: when its result will be at rank 0. The compute thread of rank 0 has what its main thread leaves
- * of the core. */
+/* A rank begins a unit: when its result will be at rank 0. The compute thread of rank 0 shares a core with its main
+ * thread: it is charged with what that has worked since it last began, but gets half of the core. */
 static struct event begin(struct farm *f, int rank, const struct parcel *unit, double free)
 {
   struct rank *r = &f->rank[rank];
   double start = fmax(free, unit->there), seconds = unit->seconds + f->costs->worker;
   if (rank == 0) {
-    seconds /= 1 - fmin(f->busy / fmax(f->now, 1e-9), BUSY_MOST);
+    seconds += fmin(f->busy - f->charged, seconds);
+    f->charged = f->busy;
   }
   r->bytes = unit->bytes;
   r->number = unit->number;
@@ -226,11 +226,10 @@ static void serve(struct farm *f)
   bool begins = r->holds; /* if not, there are no more */
   f->now = fmax(f->now, e.time);
   work(f, service(f) / 2 + c->per_byte * (double)bytes);
-  double free = e.rank > 0 && bytes > c->eager ? f->now + c->latency : r->finish;
   struct parcel unit = r->waiting;
   r->holds = give(f, e.rank, &r->waiting);
   if (begins) {
-    sink(f, 0, begin(f, e.rank, &unit, free));
+    sink(f, 0, begin(f, e.rank, &unit, r->finish));
   } else {
     f->idle -= r->finish; /* its last */
     struct event last = f->heap[--f->events];

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "metavar/clock.h"
 #include "metavar/farm.h"
 
 struct unit {
@@ -279,12 +280,67 @@ static int orphans(struct mv_comm *comm)
 }
 
 /* Without arguments: farms in which everybody answers. */
+/* Waits for a message from rank 1 and compares it. */
+static bool brings(struct mv_comm *comm, int wanted, const void *bytes, size_t size)
+{
+  int source, tag;
+  void *buffer = NULL;
+  size_t capacity = 0, got;
+  while (!mv_comm_poll(comm, &source, &tag, &buffer, &capacity, &got)) {
+    work(1000);
+  }
+  bool same = source == 1 && tag == wanted && got == size && memcmp(buffer, bytes, size) == 0;
+  free(buffer);
+  return same && !mv_comm_arriving(comm);
+}
+
+/* Ranks 0 and 1 send, while the other does not look, what shared memory and TCP do not take at once. */
+static void nobody_waits(struct mv_comm *comm)
+{
+  enum { LETTER = 2000, LETTERS = 3, LARGE = 3000000 };
+  int rank = mv_comm_rank(comm), tag = 0;
+  char *bytes = malloc(LARGE);
+  void *buffer = NULL;
+  size_t capacity = 0, size;
+  bool fine = true;
+  assert(bytes);
+  for (int i = 0; i < LARGE; i++) {
+    bytes[i] = (char)(i % 251);
+  }
+  mv_comm_share(comm, &tag, sizeof tag);
+  double begin = mv_clock_monotonic();
+  if (rank == 1) {
+    mv_comm_lend(comm, 0, 1, bytes, LARGE);
+  }
+  for (int i = 0; rank == 0 && i < LETTERS; i++) {
+    mv_comm_send(comm, 1, i, bytes + i, LETTER);
+  }
+  bool soon = mv_clock_monotonic() - begin < 0.3;
+  work(600000);
+  for (int i = 0; rank == 1 && i < LETTERS; i++) {
+    fine = mv_comm_receive(comm, 0, PATIENCE, &tag, &buffer, &capacity, &size) && tag == i && size == LETTER &&
+           memcmp(buffer, bytes + i, size) == 0 && fine;
+  }
+  if (rank == 1) {
+    fine = mv_comm_taken(comm, PATIENCE) && fine && soon;
+    mv_comm_send(comm, 0, 2, &fine, sizeof fine);
+  } else if (rank == 0) {
+    fine = brings(comm, 1, bytes, LARGE) && brings(comm, 2, &(bool){true}, sizeof fine);
+    report(comm, fine && soon, "no sender waits");
+  }
+  free(buffer);
+  free(bytes);
+}
+
 int main(int argc, char **argv)
 {
   struct mv_comm *comm = mv_comm_start(&argc, &argv);
   assert(mv_comm_size(comm) <= 64);
   if (argc > 1) {
     return strcmp(argv[1], "orphans") == 0 ? orphans(comm) : sleeper(comm, atof(argv[1]), argc == 2);
+  }
+  if (mv_comm_size(comm) > 1) {
+    nobody_waits(comm);
   }
   for (int master = 0; master <= 1; master++) {
     trial(comm, "no units", (struct world){.quit_done = -1, .quit_tick = -1}, master);

@@ -1,4 +1,5 @@
-/* test_schedule.c - units cover what is missing, exactly once, in whole blocks, longest first. */
+/* test_schedule.c - units cover what is missing, exactly once, in whole blocks, longest blocks first, and end together. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,18 +55,25 @@ static int64_t replicates_of(const struct fake *f, int64_t cell)
   return f->entries[mv_plan_entry(&f->plan, (int)cell)].replicates;
 }
 
+/* Seconds of the smallest unit of a cell, if the job asks for no size. */
+static double piece_seconds(const struct fake *f, int64_t cell, const double *seconds)
+{
+  int entry = mv_plan_entry(&f->plan, (int)cell);
+  return seconds[entry] * (f->entries[entry].store == MV_STORE_MOMENTS ? BLOCK : 8);
+}
+
 /* Hands out everything and checks each unit; cover[cell][replicate] counts. Returns the number of units. */
 static int64_t drain(const struct fake *f, struct mv_schedule *s, const double *seconds, int8_t *cover)
 {
   struct mv_unit unit, last = {0};
-  double last_seconds = 0;
   int64_t units = 0;
   while (mv_schedule_next(s, &unit)) {
     assert_true(mv_unit_fits(&f->plan, &unit));
-    double time = (double)unit.count * seconds[mv_plan_entry(&f->plan, (int)unit.cell)];
-    if (units > 0) {
-      assert_true(time <= last_seconds);
-      if (time == last_seconds) {
+    assert_true((double)unit.count * seconds[mv_plan_entry(&f->plan, (int)unit.cell)] <= mv_schedule_longest(s));
+    if (units > 0 && f->job.unit == 0) {
+      double piece = piece_seconds(f, unit.cell, seconds), before = piece_seconds(f, last.cell, seconds);
+      assert_true(piece <= before);
+      if (piece == before) {
         assert_true(unit.cell > last.cell || (unit.cell == last.cell && unit.first > last.first));
       }
     }
@@ -73,11 +81,9 @@ static int64_t drain(const struct fake *f, struct mv_schedule *s, const double *
       cover[unit.cell * 2000 + r]++;
     }
     last = unit;
-    last_seconds = time;
     units++;
   }
   assert_false(mv_schedule_next(s, &unit));
-  assert_int_equal(units, mv_schedule_units(s));
   return units;
 }
 
@@ -175,13 +181,26 @@ static void sizes(void **state)
   assert_int_equal(drain(&f, s, slow, cover), POINTS * (126 + 11));
   mv_schedule_free(s);
 
+  /* one replicate at a time, as networks have it */
+  f.job.problem.shape.lanes = 1;
+  s = mv_schedule_create(&f.plan);
+  mv_schedule_cut(s, slow, 4);
+  while (mv_schedule_next(s, &unit)) {
+    assert_int_equal(unit.count, unit.cell < POINTS ? 1 : unit.first == 1000 ? 50 : BLOCK);
+  }
+  mv_schedule_free(s);
+  f.job.problem.shape.lanes = 8;
+
   /* fast ones: still 8 units a rank */
   const double fast[ENTRIES] = {1e-9, 1e-9};
   set_replicates(&f, 1, 100 * BLOCK);
   s = mv_schedule_create(&f.plan);
   mv_schedule_cut(s, fast, 4);
-  assert_true(mv_schedule_units(s) >= 32);
-  assert_true(mv_schedule_units(s) < 64);
+  int64_t units = 0;
+  while (mv_schedule_next(s, &unit)) {
+    units++;
+  }
+  assert_in_range(units, 32, 63);
   mv_schedule_free(s);
 
   /* half a second to a second each where there is enough work */
@@ -214,12 +233,91 @@ static void sizes(void **state)
   free(cover);
 }
 
+/* Ranks that take a unit from the schedule when they begin the one they hold: seconds between the first rank's end and
+ * the last one's. seconds[entry] is what was predicted, times[entry] by how much it takes longer. */
+static double spread_of_ends(const struct fake *f, const double *seconds, const double *times, int ranks)
+{
+  struct mv_schedule *s = mv_schedule_create(&f->plan);
+  struct mv_unit held[16];
+  bool holds[16];
+  double end[16] = {0}, first = INFINITY, last = 0;
+  mv_schedule_cut(s, seconds, ranks);
+  for (int rank = 0; rank < ranks; rank++) {
+    holds[rank] = mv_schedule_next(s, &held[rank]);
+  }
+  for (;;) {
+    int next = -1;
+    for (int rank = 0; rank < ranks; rank++) {
+      next = holds[rank] && (next < 0 || end[rank] < end[next]) ? rank : next;
+    }
+    if (next < 0) {
+      break;
+    }
+    int entry = mv_plan_entry(&f->plan, (int)held[next].cell);
+    end[next] += (double)held[next].count * seconds[entry] * times[entry];
+    holds[next] = mv_schedule_next(s, &held[next]);
+  }
+  for (int rank = 0; rank < ranks; rank++) {
+    first = fmin(first, end[rank]);
+    last = fmax(last, end[rank]);
+  }
+  mv_schedule_free(s);
+  return last - first;
+}
+
+/* However wrong a prediction was, all ranks end within a small unit or one piece of each other. */
+static void ends_together(void **state)
+{
+  (void)state;
+  struct fake f;
+  make_fake(&f);
+  set_replicates(&f, 0, 200000);
+  set_replicates(&f, 1, 20000);
+  const double short_blocks[ENTRIES] = {1e-4, 2e-4}, long_blocks[ENTRIES] = {1e-4, 4e-3};
+  for (int ranks = 2; ranks <= 16; ranks *= 2) {
+    for (double times = 0.25; times <= 4; times *= 2) {
+      assert_true(spread_of_ends(&f, short_blocks, (double[]){times, 1}, ranks) < 2 * 0.02 * fmax(times, 1));
+      assert_true(spread_of_ends(&f, long_blocks, (double[]){1, times}, ranks) < 2 * 0.02 * fmax(times, 1));
+    }
+  }
+  /* nothing but blocks of 0.4 s */
+  set_replicates(&f, 0, 8);
+  assert_true(spread_of_ends(&f, long_blocks, (double[]){1, 1}, 4) < 0.4 + 1e-9);
+}
+
+/* What is simulated is what is handed out. */
+static void loads(void **state)
+{
+  (void)state;
+  struct fake f;
+  make_fake(&f);
+  set_replicates(&f, 0, 100000);
+  struct mv_schedule *s = mv_schedule_create(&f.plan);
+  mv_schedule_cut(s, uneven, 2);
+  size_t count;
+  struct mv_load *load = mv_schedule_loads(s, &count);
+  struct mv_unit unit;
+  double seconds = 0;
+  for (size_t k = 0; k < count; k++) {
+    for (int64_t i = 0; i < load[k].units; i++) {
+      assert_true(mv_schedule_next(s, &unit));
+      assert_true(load[k].seconds == (double)unit.count * uneven[mv_plan_entry(&f.plan, (int)unit.cell)]);
+      assert_int_equal(load[k].bytes, mv_result_bytes(&f.plan, &unit));
+      seconds += load[k].seconds;
+    }
+  }
+  assert_false(mv_schedule_next(s, &unit));
+  assert_true(fabs(seconds / mv_schedule_seconds(s) - 1) < 1e-9);
+  free(load);
+  mv_schedule_free(s);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(everything_once),
-      cmocka_unit_test(only_what_is_missing),
-      cmocka_unit_test(sizes),
+      cmocka_unit_test(everything_once), cmocka_unit_test(only_what_is_missing),
+      cmocka_unit_test(sizes),           cmocka_unit_test(ends_together),
+      cmocka_unit_test(loads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,19 +15,22 @@ int mv_comm_size(const struct mv_comm *);
 const char *mv_comm_host(const struct mv_comm *);
 const char *mv_comm_library(void); /* "Open MPI v4.1.4, ..." without starting it */
 
-/* Byte strings. Messages of one sender arrive in order. A small one (a few kB) never waits for its receiver. */
+/* Byte strings. Messages of one sender arrive in order. No sender waits for its receiver. mv_comm_send copies. */
 void mv_comm_send(struct mv_comm *, int to, int tag, const void *bytes, size_t size);
-/* One of any size, which the receiver takes when it likes; bytes come from mv_comm_buffer just before, and are free for
- * the next one then. */
+/* Without a copy: bytes come from mv_comm_buffer just before, and are free for the next one then. */
 void *mv_comm_buffer(struct mv_comm *, size_t size);
 void mv_comm_post(struct mv_comm *, int to, int tag, void *bytes, size_t size);
-/* One of any size. False: not taken within so many seconds, and then nothing but mv_comm_abort is left. */
-bool mv_comm_send_within(struct mv_comm *, int to, int tag, const void *bytes, size_t size, double seconds);
+/* Without a copy, one at a time: bytes stay as they are until mv_comm_taken, which waits for that. False: not within so
+ * many seconds, and then nothing but mv_comm_abort is left. */
+void mv_comm_lend(struct mv_comm *, int to, int tag, const void *bytes, size_t size);
+bool mv_comm_taken(struct mv_comm *, double seconds);
 /* Waits for a message from a rank; grows *buffer (malloc'ed, *capacity) as needed. False: none came. */
 bool mv_comm_receive(struct mv_comm *, int from, double seconds, int *tag, void **buffer, size_t *capacity,
                      size_t *size);
 /* Takes a message from anyone if one is there; false otherwise, at once. */
 bool mv_comm_poll(struct mv_comm *, int *source, int *tag, void **buffer, size_t *capacity, size_t *size);
+/* Whether one is on its way that mv_comm_poll has seen, but not all of it is here. */
+bool mv_comm_arriving(const struct mv_comm *);
 /* What this rank has sent and received with these so far. */
 struct mv_traffic {
   int64_t messages, bytes;

@@ -13,7 +13,6 @@ struct mv_costs {
   double per_byte;                  /* more of it for every byte of the result */
   double worker;                    /* of a worker: for each unit, besides computing it */
   double latency;                   /* of a message, one way */
-  int64_t eager;                    /* bytes: who sends more waits until rank 0 takes them */
   double commit;                    /* writing what has gathered, */
   double commit_byte;               /* more for every byte */
   double commit_group;              /* and for every group of units that follow each other, */

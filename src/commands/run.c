@@ -7,8 +7,6 @@
 #include "metavar/ranges.h"
 #include "metavar/schedule.h"
 
-#define CALIBRATION_SECONDS 0.5
-
 struct run {
   struct mv_launch launch;
   struct mv_worker *worker;
@@ -68,7 +66,7 @@ static double start(void *self)
     return 0;
   }
   r->seconds = mv_memory_take((size_t)plan->job->entry_count, sizeof *r->seconds);
-  mv_calibrate(plan, CALIBRATION_SECONDS, r->seconds);
+  mv_calibrate(plan, MV_CALIBRATION_SECONDS, r->seconds);
   mv_schedule_cut(r->schedule, r->seconds, mv_comm_size(r->launch.comm));
   mv_meter_start(&r->launch.meter, "samples", r->launch.options.period, mv_plan_samples(plan),
                  mv_schedule_samples(r->schedule), mv_schedule_seconds(r->schedule));

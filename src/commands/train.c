@@ -4,9 +4,8 @@
 #include "metavar/launch.h"
 #include "metavar/memory.h"
 #include "metavar/ranges.h"
+#include "metavar/schedule.h"
 #include "metavar/train.h"
-
-#define CALIBRATION_SECONDS 0.5
 
 struct train {
   struct mv_launch launch;
@@ -62,7 +61,7 @@ static double start(void *self)
     return 0;
   }
   double *seconds = mv_memory_take((size_t)plan->job->entry_count + 1, sizeof *seconds);
-  mv_population_calibrate(plan, CALIBRATION_SECONDS, seconds);
+  mv_population_calibrate(plan, MV_CALIBRATION_SECONDS, seconds);
   t->launch.exit_code = mv_curves_start(t->curves, seconds, t->launch.hands);
   mv_meter_start(&t->launch.meter, "updates", t->launch.options.period, mv_plan_samples(plan),
                  mv_curves_left(t->curves), mv_curves_seconds(t->curves));

@@ -231,7 +231,7 @@ static void learn_costs(struct mv_comm *comm, struct mv_costs *costs)
 int main(int argc, char **argv)
 {
   struct mv_comm *comm = mv_comm_start(&argc, &argv);
-  struct mv_costs costs = {.latency = 2e-6, .eager = 4096, .commit_wait = INFINITY};
+  struct mv_costs costs = {.latency = 2e-6, .commit_wait = INFINITY};
   int ranks = mv_comm_size(comm), rank = mv_comm_rank(comm);
   assert(argc == 3 && ranks <= 64);
   prctl(PR_SET_TIMERSLACK, 1000);

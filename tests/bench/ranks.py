@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """ranks.py [TURNS] - real runs: one rank and two, storing samples or moments, many idle ranks; results.h5, analyze, memory.
 
-Appends to results/ranks.csv. Seven minutes on two calm cores with 5 turns, 80 s each. All ratios are medians over turns,
+Appends to results/ranks.csv. Five minutes on two calm cores with 5 turns, under 60 s each. All ratios are medians over turns,
 of runs of one turn. Rates are the run's own: samples over the time from the first unit to the last commit; `seconds`
 includes the launcher and results.h5; `processor` is the processor time of all ranks and of the launcher, which other
 programs on the machine change little.
@@ -10,7 +10,7 @@ programs on the machine change little.
   processor_ratio  the same where nobody waits: cores x the processor time of one rank / that of all; of samples: processor
                    time over that of moments
   two_alone        what two busy cores allow: rates of two runs of one rank, each bound to a core of its own, side by side,
-                   over the rate of one alone, bound to a core. What ratio lacks of it is metavar's
+                   over the rate of one that has the machine to itself, as in ratio. What ratio lacks of it is metavar's
 """
 import csv, os, platform, re, resource, shutil, statistics, subprocess, sys, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +82,7 @@ def bound(core, name):
 
 
 def side_by_side():
-    """Rates of one run for each of two cores, at the same time."""
+    """Rates of one run on each of two cores, at the same time."""
     with ThreadPoolExecutor() as pool:
         runs = list(pool.map(bound, sorted(os.sched_getaffinity(0))[:2], ("first", "second")))
     return {"rate": sum(one["rate"] for one in runs)}
@@ -108,11 +108,11 @@ def line(what, ranks, **values):
 
 
 def one_and_two():
-    """One rank, two ranks, two ranks that keep every sample, one on its own core, two that are not one run: by turns."""
+    """One rank, two ranks, two ranks that keep every sample, two that are not one run: by turns."""
     samples = ("--set", "estimators.*.store=samples")
     ways = {"one": lambda: run(1, PART, "one"), "two": lambda: run(2, PART, "two"),
             "samples": lambda: run(2, PART, "samples", *samples),
-            "alone": lambda: bound(min(os.sched_getaffinity(0)), "alone"), "both": side_by_side}
+            "both": side_by_side}
     turns = []
     for turn in range(TURNS):
         turns.append({way: start() for way, start in ways.items()})
@@ -129,7 +129,7 @@ def one_and_two():
 
     line("long study", 1, **all_of("one"))
     line("long study", 2, **all_of("two"), ratio=ratio("two", "one", "rate"),
-         processor_ratio=2 * ratio("one", "two", "processor"), two_alone=ratio("both", "alone", "rate"))
+         processor_ratio=2 * ratio("one", "two", "processor"), two_alone=ratio("both", "one", "rate"))
     line("long study, all samples", 2, **all_of("samples"), ratio=ratio("samples", "two", "seconds"),
          processor_ratio=ratio("samples", "two", "processor"))
 
