@@ -263,13 +263,13 @@ const char *mv_schema_refuses(const struct mv_job *);
 size_t mv_schema_bytes(const struct mv_schema *, const struct mv_plan *); /* of results.h5, about */
 int64_t mv_dataset_elements(const struct mv_dataset *);
 size_t mv_type_bytes(enum mv_type);
+size_t mv_dataset_row_bytes(const struct mv_dataset *); /* of one row of one point of a streamed dataset */
 static inline int64_t mv_dataset_index(const struct mv_dataset *d, int64_t k)
 {
   return k * d->step / d->divide % d->modulus;
 }
-/* The part of a result that goes into a streamed dataset, row after row; scratch is malloc'ed space that grows. */
-const void *mv_dataset_gather(const struct mv_dataset *, const struct mv_plan *, const struct mv_result *,
-                              void **scratch);
+/* Copies the part of a result that goes into a streamed dataset, row after row. */
+void mv_dataset_gather(const struct mv_dataset *, const struct mv_plan *, const struct mv_result *, void *out);
 /* Rows [first, first + count) of axis 1 that a unit fills. */
 void mv_dataset_rows(const struct mv_plan *, const struct mv_unit *, int64_t *first, int64_t *count);
 
