@@ -3,6 +3,7 @@
  * A file is durable when its bytes and then its name have been through fsync. A reader therefore sees the old file or
  * the new one, also after a power cut; a temporary name that a killed writer left means nothing.
  */
+#define _GNU_SOURCE
 #include "metavar/store_internal.h"
 
 #include <dirent.h>
@@ -64,6 +65,21 @@ static int open_regular(int directory, const char *name, int64_t *size)
   }
   *size = info.st_size;
   return fd;
+}
+
+bool mv_results_find(const char *run_or_file, char path[4096])
+{
+  struct stat info;
+  int64_t size;
+  snprintf(path, 4096, "%s", run_or_file);
+  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+    snprintf(path, 4096, "%s/results.h5", run_or_file);
+  int fd = open_regular(AT_FDCWD, path, &size);
+  if (fd >= 0)
+    return close(fd), true;
+  mv_store_say("%s: %s%s", path, errno == EINVAL ? "not a regular file" : strerror(errno),
+               errno == ENOENT && strcmp(path, run_or_file) != 0 ? "; the run is not finished" : "");
+  return false;
 }
 
 /* As many bytes as there are, up to size; -1 on error. */
@@ -147,6 +163,19 @@ static bool sync_name(int directory, const char *name, int flags)
 }
 
 bool mv_file_sync(int directory, const char *name) { return sync_name(directory, name, 0); }
+
+void mv_file_hasten(int directory, const char *name)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+  int fd = openat(directory, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+  close(fd);
+#else
+  (void)directory, (void)name;
+#endif
+}
 
 /* The folder that holds the name. */
 static bool sync_folder(int directory, const char *name)
@@ -269,6 +298,25 @@ bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33
   free(buffer);
   close(fd);
   return n == 0;
+}
+
+bool mv_file_load(int directory, const char *name, char *out, int64_t bytes, char hex[33])
+{
+  int64_t size, done = 0;
+  int fd = open_regular(directory, name, &size);
+  if (fd < 0)
+    return false;
+  struct mv_digest *digest = mv_digest_start();
+  ssize_t n = 0;
+  for (; done < bytes; done += n) {
+    n = read_fully(fd, out + done, bytes - done < PIECE ? (size_t)(bytes - done) : PIECE);
+    if (n <= 0)
+      break;
+    mv_digest_add(digest, out + done, (size_t)n);
+  }
+  mv_digest_end(digest, hex);
+  close(fd);
+  return done == bytes;
 }
 
 int mv_file_last_number(int directory, const char *name)
