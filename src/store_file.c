@@ -99,9 +99,43 @@ static ssize_t read_fully(int fd, char *out, size_t size)
   return (ssize_t)done;
 }
 
+struct mv_digest {
+  XXH3_state_t *state;
+};
+
+struct mv_digest *mv_digest_start(void)
+{
+  struct mv_digest *digest = mv_memory_take(1, sizeof *digest);
+  digest->state = XXH3_createState();
+  XXH3_128bits_reset(digest->state);
+  return digest;
+}
+
+void mv_digest_add(struct mv_digest *digest, const void *bytes, size_t size)
+{
+  XXH3_128bits_update(digest->state, bytes, size);
+}
+
+void mv_digest_end(struct mv_digest *digest, char hex[33])
+{
+  XXH128_canonical_t bytes;
+  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(digest->state));
+  for (int k = 0; k < 16; k++)
+    snprintf(hex + 2 * k, 3, "%02x", bytes.digest[k]);
+  XXH3_freeState(digest->state);
+  free(digest);
+}
+
+void mv_bytes_digest(const void *bytes, size_t size, char hex[33])
+{
+  struct mv_digest *digest = mv_digest_start();
+  mv_digest_add(digest, bytes, size);
+  mv_digest_end(digest, hex);
+}
+
 /* In pieces: the kernel then takes pages of its cache one by one, which on virtual machines is up to ten times as fast
- * as clearing room for large ones. */
-static bool write_fully(int fd, const char *bytes, size_t size)
+ * as clearing room for large ones, and the digest (or NULL) finds the bytes in the processor's cache. */
+static bool write_fully(int fd, const char *bytes, size_t size, struct mv_digest *digest)
 {
   while (size > 0) {
     ssize_t n = write(fd, bytes, size < PIECE ? size : PIECE);
@@ -109,6 +143,8 @@ static bool write_fully(int fd, const char *bytes, size_t size)
       continue;
     if (n < 0)
       return false;
+    if (digest)
+      mv_digest_add(digest, bytes, (size_t)n);
     bytes += n;
     size -= (size_t)n;
   }
@@ -144,7 +180,7 @@ char *mv_file_read(int directory, const char *name, size_t *size)
 bool mv_file_append(int fd, const char *name, const void *bytes, size_t size)
 {
   mv_kill_half(fd, bytes, size, name);
-  bool fine = write_fully(fd, bytes, size);
+  bool fine = write_fully(fd, bytes, size, NULL);
   mv_kill_here(name, "written");
   fine = fine && fsync(fd) == 0;
   mv_kill_here(name, "synced");
@@ -205,14 +241,14 @@ bool mv_file_publish(int directory, const char *temporary, const char *name)
 
 /* Writes the temporary file of a name, opened with these flags too. */
 static bool write_part(int directory, const char *name, const char *temporary, int flags, const void *bytes,
-                       size_t size)
+                       size_t size, struct mv_digest *digest)
 {
   int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, 0666);
   if (fd < 0)
     return false;
   mv_kill_here(name, "begun");
   mv_kill_half(fd, bytes, size, name);
-  bool fine = write_fully(fd, bytes, size);
+  bool fine = write_fully(fd, bytes, size, digest);
   int error = errno;
   if (close(fd) != 0 && fine) {
     fine = false;
@@ -229,16 +265,22 @@ bool mv_file_write(int directory, const char *name, const void *bytes, size_t si
 {
   char temporary[256];
   snprintf(temporary, sizeof temporary, "%s.part", name);
-  return write_part(directory, name, temporary, O_TRUNC, bytes, size) && mv_file_publish(directory, temporary, name);
+  return write_part(directory, name, temporary, O_TRUNC, bytes, size, NULL) &&
+         mv_file_publish(directory, temporary, name);
 }
 
 /* Whoever makes the temporary file owns both names until the rename, so looking is enough. */
-bool mv_file_create(int directory, const char *name, const void *bytes, size_t size)
+bool mv_file_create(int directory, const char *name, const void *bytes, size_t size, char hex[33])
 {
   char temporary[256];
   struct stat info;
+  struct mv_digest *digest = mv_digest_start();
   snprintf(temporary, sizeof temporary, "%s.part", name);
-  if (!write_part(directory, name, temporary, O_EXCL, bytes, size))
+  bool fine = write_part(directory, name, temporary, O_EXCL, bytes, size, digest);
+  int error = errno;
+  mv_digest_end(digest, hex);
+  errno = error;
+  if (!fine)
     return false;
   if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
     return mv_file_publish(directory, temporary, name);
@@ -247,52 +289,20 @@ bool mv_file_create(int directory, const char *name, const void *bytes, size_t s
   return false;
 }
 
-struct mv_digest {
-  XXH3_state_t *state;
-};
-
-struct mv_digest *mv_digest_start(void)
-{
-  struct mv_digest *digest = mv_memory_take(1, sizeof *digest);
-  digest->state = XXH3_createState();
-  XXH3_128bits_reset(digest->state);
-  return digest;
-}
-
-void mv_digest_add(struct mv_digest *digest, const void *bytes, size_t size)
-{
-  XXH3_128bits_update(digest->state, bytes, size);
-}
-
-void mv_digest_end(struct mv_digest *digest, char hex[33])
-{
-  XXH128_canonical_t bytes;
-  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(digest->state));
-  for (int k = 0; k < 16; k++)
-    snprintf(hex + 2 * k, 3, "%02x", bytes.digest[k]);
-  XXH3_freeState(digest->state);
-  free(digest);
-}
-
-void mv_bytes_digest(const void *bytes, size_t size, char hex[33])
-{
-  struct mv_digest *digest = mv_digest_start();
-  mv_digest_add(digest, bytes, size);
-  mv_digest_end(digest, hex);
-}
-
-bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33])
+/* Up to `most` bytes, which go to `out` unless that is NULL. */
+static bool digest_file(int directory, const char *name, char *out, int64_t most, int64_t *bytes, char hex[33])
 {
   int fd = open_regular(directory, name, bytes);
   if (fd < 0)
     return false;
   struct mv_digest *digest = mv_digest_start();
-  char *buffer = mv_memory_grow(NULL, PIECE, 1);
-  ssize_t n;
-  *bytes = 0;
-  while ((n = read_fully(fd, buffer, PIECE)) > 0) {
-    mv_digest_add(digest, buffer, (size_t)n);
-    *bytes += n;
+  char *buffer = out ? NULL : mv_memory_grow(NULL, PIECE, 1);
+  ssize_t n = 1;
+  for (*bytes = 0; n > 0; *bytes += n > 0 ? n : 0) {
+    char *to = out ? out + *bytes : buffer;
+    n = read_fully(fd, to, most - *bytes < PIECE ? (size_t)(most - *bytes) : PIECE);
+    if (n > 0)
+      mv_digest_add(digest, to, (size_t)n);
   }
   mv_digest_end(digest, hex);
   free(buffer);
@@ -300,23 +310,15 @@ bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33
   return n == 0;
 }
 
+bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33])
+{
+  return digest_file(directory, name, NULL, INT64_MAX, bytes, hex);
+}
+
 bool mv_file_load(int directory, const char *name, char *out, int64_t bytes, char hex[33])
 {
-  int64_t size, done = 0;
-  int fd = open_regular(directory, name, &size);
-  if (fd < 0)
-    return false;
-  struct mv_digest *digest = mv_digest_start();
-  ssize_t n = 0;
-  for (; done < bytes; done += n) {
-    n = read_fully(fd, out + done, bytes - done < PIECE ? (size_t)(bytes - done) : PIECE);
-    if (n <= 0)
-      break;
-    mv_digest_add(digest, out + done, (size_t)n);
-  }
-  mv_digest_end(digest, hex);
-  close(fd);
-  return done == bytes;
+  int64_t there;
+  return digest_file(directory, name, out, bytes, &there, hex) && there == bytes;
 }
 
 int mv_file_last_number(int directory, const char *name)

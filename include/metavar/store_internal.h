@@ -46,8 +46,8 @@ char *mv_file_read(int directory, const char *name, size_t *size);
 /* Replaces a file: temporary name, fsync, rename, fsync of the directory. False: errno says why, nothing is left
  * behind. */
 bool mv_file_write(int directory, const char *name, const void *bytes, size_t size);
-/* The same for a name that must be new: errno EEXIST if it, or the temporary one, is there. */
-bool mv_file_create(int directory, const char *name, const void *bytes, size_t size);
+/* The same for a name that must be new, errno EEXIST if it, or the temporary one, is there; and the XXH3-128. */
+bool mv_file_create(int directory, const char *name, const void *bytes, size_t size, char hex[33]);
 /* The last half of mv_file_write for a file that is written already. */
 bool mv_file_publish(int directory, const char *temporary, const char *name);
 bool mv_file_sync(int directory, const char *name); /* its bytes; not its name */
