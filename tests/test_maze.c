@@ -96,7 +96,8 @@ static int word(const struct mv_task *task, const char *name, const char *wanted
 }
 
 /* The lifetimes of maze_autodiff.py. */
-static void autodiff_settings(const struct mv_task *task, const char *outer_loss, bool context, void *s)
+static void autodiff_settings(const struct mv_task *task, const char *outer_loss, const char *activation, bool context,
+                              void *s)
 {
   mv_field_defaults(task->fields, s);
   *(int64_t *)member(task, s, "horizon") = 5;
@@ -107,6 +108,7 @@ static void autodiff_settings(const struct mv_task *task, const char *outer_loss
   *(double *)member(task, s, "discount") = 0.9;
   *(double *)member(task, s, "vf_coef") = 0.3;
   *(double *)member(task, s, "learning_rate") = 0.7;
+  *(int *)member(task, s, "activation") = word(task, "activation", activation);
   *(int *)member(task, s, "outer_loss") = word(task, "outer_loss", outer_loss);
   *(int *)member(task, s, "entropy") = word(task, "entropy", context ? "context" : "scalar");
 }
@@ -152,7 +154,7 @@ static void independent_program(void **state)
   const struct mv_task *task = mv_task_find(kernel, "maze");
   void *settings = calloc(1, task->settings_size);
   for (int k = 0; k < (int)(sizeof autodiff / sizeof *autodiff); k++) {
-    autodiff_settings(task, autodiff[k].outer_loss, autodiff[k].context, settings);
+    autodiff_settings(task, autodiff[k].outer_loss, autodiff[k].activation, autodiff[k].context, settings);
     const int steps = sizeof autodiff[k].report / sizeof *autodiff[k].report;
     struct mv_problem p = {task, settings, task->shape(settings), steps, MV_INVERSE_CDF};
     assert_int_equal(p.shape.meta, autodiff[k].meta);
@@ -178,17 +180,18 @@ static void variants(void **state)
   (void)state;
   static const struct {
     struct mv_ints hidden;
-    const char *outer_loss;
+    const char *outer_loss, *activation;
     bool context;
     int64_t side, flip_every;
-  } row[] = {{{0, {0}}, "first_state", false, 2, 16},
-             {{1, {9}}, "first_state_adv", false, 5, 0},
-             {{3, {4, 6, 5}}, "first_state_discounted", true, 3, 24},
-             {{2, {70, 65}}, "first_state_discounted", false, 3, 0}};
+  } row[] = {{{0, {0}}, "first_state", "relu", false, 2, 16},
+             {{1, {9}}, "first_state_adv", "tanh", false, 5, 0},
+             {{3, {4, 6, 5}}, "first_state_discounted", "relu", true, 3, 24},
+             {{2, {7, 6}}, "first_state_adv", "tanh", true, 3, 16},
+             {{2, {70, 65}}, "first_state_discounted", "relu", false, 3, 0}};
   const struct mv_task *task = mv_task_find(mv_kernel_find("scalar"), "maze");
   void *settings = calloc(1, task->settings_size);
   for (size_t k = 0; k < sizeof row / sizeof *row; k++) {
-    autodiff_settings(task, row[k].outer_loss, row[k].context, settings);
+    autodiff_settings(task, row[k].outer_loss, row[k].activation, row[k].context, settings);
     *(struct mv_ints *)member(task, settings, "hidden") = row[k].hidden;
     *(int64_t *)member(task, settings, "side") = row[k].side;
     *(int64_t *)member(task, settings, "flip_every") = row[k].flip_every;
@@ -209,11 +212,11 @@ struct bench {
   double *theta, *next, *tape;
 };
 
-static struct bench bench_make(const char *outer_loss, bool context)
+static struct bench bench_make(const char *outer_loss, const char *activation, bool context)
 {
   struct bench b = {.task = mv_task_find(mv_kernel_find("scalar"), "maze")};
   b.settings = calloc(1, b.task->settings_size);
-  autodiff_settings(b.task, outer_loss, context, b.settings);
+  autodiff_settings(b.task, outer_loss, activation, context, b.settings);
   b.shape = b.task->shape(b.settings);
   double *room = calloc((size_t)(b.shape.meta + 2 * b.shape.state + b.shape.tape + b.shape.scratch + 1), sizeof *room);
   b.theta = room, b.next = b.theta + b.shape.state, b.tape = b.next + b.shape.state;
@@ -234,9 +237,9 @@ static struct bench bench_make(const char *outer_loss, bool context)
 static void bench_free(struct bench *b) { free(b->theta), free(b->settings); }
 
 /* <bar, theta_dot'> + <weight, report_dot> = <bar_before, theta_dot> + eta_bar_c for any bar, weight and theta_dot. */
-static void check_transpose(const char *outer_loss, bool context)
+static void check_transpose(const char *outer_loss, const char *activation, bool context)
 {
-  struct bench b = bench_make(outer_loss, context);
+  struct bench b = bench_make(outer_loss, activation, context);
   const int meta = b.shape.meta, state = b.shape.state, learned = state - 11;
   double *dot = calloc((size_t)(2 * meta * state), sizeof *dot), *before = dot + meta * state;
   double *bar = calloc((size_t)(4 * state), sizeof *bar), *after = bar + 2 * state, eta_bar[2 * 40];
@@ -269,9 +272,9 @@ static void check_transpose(const char *outer_loss, bool context)
 }
 
 /* The tangent along any direction of theta and any eta, the critic's included, against the complex step of one step. */
-static void check_direction(const char *outer_loss, bool context)
+static void check_direction(const char *outer_loss, const char *activation, bool context)
 {
-  struct bench b = bench_make(outer_loss, context);
+  struct bench b = bench_make(outer_loss, activation, context);
   const struct mv_task *shadow = mv_task_find(mv_kernel_find("shadow"), "maze");
   const int meta = b.shape.meta, state = b.shape.state, learned = state - 11;
   double *dot = calloc((size_t)(meta * state), sizeof *dot);
@@ -307,15 +310,17 @@ static void check_direction(const char *outer_loss, bool context)
 static void transposes(void **state)
 {
   (void)state;
-  check_transpose("first_state_discounted", false);
-  check_transpose("first_state_adv", true);
+  check_transpose("first_state_discounted", "relu", false);
+  check_transpose("first_state_adv", "relu", true);
+  check_transpose("first_state_adv", "tanh", false);
 }
 
 static void directions(void **state)
 {
   (void)state;
-  check_direction("first_state_discounted", false);
-  check_direction("first_state_adv", true);
+  check_direction("first_state_discounted", "relu", false);
+  check_direction("first_state_adv", "relu", true);
+  check_direction("first_state_adv", "tanh", false);
 }
 
 /* A learner that has left the numbers leaves no finite objective, in estimators without derivatives too. */

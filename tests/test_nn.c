@@ -74,7 +74,7 @@ static void few_rows(void **state)
 }
 
 enum { ROWS = 9, IN = 5, OUT = 3 };
-static const struct mv_nn net = {3, {IN, 7, 6, OUT}};
+static struct mv_nn net = {3, {IN, 7, 6, OUT}, MV_RELU};
 
 struct pass {
   double a[ROWS * 21], d[ROWS * 21], gradient[200];
@@ -121,9 +121,9 @@ static double loss(const double *theta)
 }
 
 /* Gradient and Hessian against central differences, whose error is about 1e-10 here; the Hessian is symmetric. */
-static void hessian(void **state)
+static void check_hessian(enum mv_activation activation)
 {
-  (void)state;
+  net.activation = activation;
   const int size = mv_nn_size(&net);
   assert_int_equal(size, 6 * 7 + 8 * 6 + 7 * 3);
   double theta[200], other[200], u[200], v[200], h = 1e-5;
@@ -154,9 +154,27 @@ static void hessian(void **state)
     near("Hessian times v", along_v.gradient[i], (plus.gradient[i] - minus.gradient[i]) / (2 * h), 1e-7);
 }
 
+static void hessian_relu(void **state) { (void)state, check_hessian(MV_RELU); }
+static void hessian_tanh(void **state) { (void)state, check_hessian(MV_TANH); }
+
+/* tanh against libm; far out it is 1, where neither it nor its R-operator is 0 / 0. */
+static void saturated(void **state)
+{
+  (void)state;
+  for (int i = -4000; i <= 4000; i++)
+    near("tanh", num_tanh(i * 0.01), tanh(i * 0.01), 3e-16);
+  double a[] = {1e-3, 20, -800}, dot[] = {1, 1, 1}, d[] = {1, 1, 1}, d_dot[] = {0, 0, 0};
+  mv_nn_activate(MV_TANH, 3, a);
+  mv_nn_gate(MV_TANH, 3, a, dot), mv_nn_gate(MV_TANH, 3, a, d);
+  mv_nn_bend(MV_TANH, 3, a, dot, d, d_dot);
+  near("f''", d_dot[0], -2 * tanh(1e-3) / pow(cosh(1e-3), 2), 1e-15);
+  assert_true(d_dot[1] == 0 && d_dot[2] == 0);
+}
+
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(quantiles), cmocka_unit_test(products),
-                                     cmocka_unit_test(few_rows), cmocka_unit_test(hessian)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(quantiles),    cmocka_unit_test(products),
+                                     cmocka_unit_test(few_rows),     cmocka_unit_test(hessian_relu),
+                                     cmocka_unit_test(hessian_tanh), cmocka_unit_test(saturated)};
   return cmocka_run_group_tests_name("networks", tests, NULL, NULL);
 }

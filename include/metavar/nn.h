@@ -1,12 +1,15 @@
 /* nn.h - multilayer perceptrons over batches. Kernel files only.
  *
- * Layer l = 1 .. L of a batch of rows:  z_l = a_{l-1} W_l + b_l,  a_l = max(z_l, 0) for l < L,  a_L = z_L; a_0 is the input.
+ * Layer l = 1 .. L of a batch of rows:  z_l = a_{l-1} W_l + b_l,  a_l = f(z_l) for l < L,  a_L = z_L; a_0 is the input. The
+ * activation f is max(z, 0), of which f'' = 0 is taken, or tanh z; f' and f'' / f' are known from a.
  * With d_l the derivative of a loss by z_l, and R x the derivative of x along a direction of the parameters (the R-operator;
  * Pearlmutter 1994, section 3), each pass stands beside its mirror:
  *   forward    z_l     = a_{l-1} W_l + b_l             R z_l     = R a_{l-1} W_l + a_{l-1} R W_l + R b_l
+ *              a_l     = f(z_l)                        R a_l     = f'(z_l) R z_l
  *   backward   g W_l   = a_{l-1}^T d_l                 R g W_l   = R a_{l-1}^T d_l + a_{l-1}^T R d_l
  *              g b_l   = sum of the rows of d_l        R g b_l   = sum of the rows of R d_l
- *              d_{l-1} = [a_{l-1} > 0] d_l W_l^T       R d_{l-1} = [a_{l-1} > 0] (R d_l W_l^T + d_l R W_l^T)
+ *              d_{l-1} = f'(z_{l-1}) d_l W_l^T         R d_{l-1} = f'(z_{l-1}) (R d_l W_l^T + d_l R W_l^T)
+ *                                                                  + f''(z_{l-1}) R z_{l-1} d_l W_l^T
  * R g is the Hessian of the loss times the direction, if R d_L is the tangent of d_L along it.
  *
  * Parameters are one flat vector: W_1[n_0][n_1], b_1[n_1], W_2, b_2, ... A batch of activations (or of derivatives by them) is
@@ -19,10 +22,12 @@
 #include "metavar/math.h"
 
 enum { MV_NN_DEPTH = 8 };
+enum mv_activation { MV_RELU, MV_TANH };
 
 struct mv_nn {
   int layers;                 /* L >= 1 */
   int width[MV_NN_DEPTH + 1]; /* n_0 .. n_L */
+  enum mv_activation activation;
 };
 
 /* Places in the flat vector of parameters; layer L + 1 begins at its end. */
@@ -82,11 +87,36 @@ static inline void mv_nn_rows_add(int rows, int count, double scale, const num *
       y[j] += scale * x[r * count + j];
 }
 
-/* x[i] = 0 where a unit is off. */
-static inline void mv_nn_gate(int count, const num *a, num *x)
+/* z[i] becomes f(z[i]). */
+static inline void mv_nn_activate(enum mv_activation f, int count, num *z)
 {
-  for (int i = 0; i < count; i++)
-    x[i] = num_select(num_less(num_set(0.0), a[i]), x[i], num_set(0.0));
+  if (f == MV_TANH)
+    for (int i = 0; i < count; i++)
+      z[i] = num_tanh(z[i]);
+  else
+    for (int i = 0; i < count; i++)
+      z[i] = num_select(num_less(z[i], num_set(0.0)), num_set(0.0), z[i]);
+}
+
+/* x[i] times f'(z), a[i] = f(z). */
+static inline void mv_nn_gate(enum mv_activation f, int count, const num *a, num *x)
+{
+  if (f == MV_TANH)
+    for (int i = 0; i < count; i++)
+      x[i] *= 1.0 - a[i] * a[i];
+  else
+    for (int i = 0; i < count; i++)
+      x[i] = num_select(num_less(num_set(0.0), a[i]), x[i], num_set(0.0));
+}
+
+/* d_dot[i] += f''(z) R z d_l W_l^T = f'' / f'^2 a_dot[i] d[i]; where f' = 0, so are a_dot and d. */
+static inline void mv_nn_bend(enum mv_activation f, int count, const num *a, const num *a_dot, const num *d, num *d_dot)
+{
+  if (f == MV_TANH)
+    for (int i = 0; i < count; i++) {
+      const num slope = 1.0 - a[i] * a[i], nil = num_set(0.0);
+      d_dot[i] -= num_select(num_less(nil, slope), 2.0 * a[i] * a_dot[i] * d[i] / slope, nil);
+    }
 }
 
 /* Rows first .. first + count - 1 of a batch of `rows`: their a_0 is filled, a_1 .. a_L out. */
@@ -98,8 +128,8 @@ static inline void mv_nn_forward(const struct mv_nn *n, const num *params, int r
     num *out = a + mv_nn_place(n, rows, l) + first * to;
     mv_nn_rows_set(count, to, params + mv_nn_biases(n, l), out);
     mv_nn_product(false, false, count, to, from, 1.0, in, params + mv_nn_weights(n, l), out);
-    for (int i = 0; i < count * to && l < n->layers; i++)
-      out[i] = num_select(num_less(out[i], num_set(0.0)), num_set(0.0), out[i]);
+    if (l < n->layers)
+      mv_nn_activate(n->activation, count * to, out);
   }
 }
 
@@ -116,7 +146,7 @@ static inline void mv_nn_forward_dot(const struct mv_nn *n, const num *params, c
     if (l > 1)
       mv_nn_product(false, false, rows, to, from, 1.0, in_dot, params + mv_nn_weights(n, l), out_dot);
     if (l < n->layers)
-      mv_nn_gate(rows * to, a + mv_nn_place(n, rows, l), out_dot);
+      mv_nn_gate(n->activation, rows * to, a + mv_nn_place(n, rows, l), out_dot);
   }
 }
 
@@ -137,7 +167,7 @@ static inline void mv_nn_backward(const struct mv_nn *n, const num *params, int 
       return;
     mv_nn_rows_set(rows, from, NULL, below);
     mv_nn_product(false, true, rows, from, to, 1.0, out, params + mv_nn_weights(n, l), below);
-    mv_nn_gate(rows * from, in, below);
+    mv_nn_gate(n->activation, rows * from, in, below);
   }
 }
 
@@ -154,7 +184,8 @@ static inline void mv_nn_backward_dot(const struct mv_nn *n, const num *params, 
       mv_nn_rows_set(rows, from, NULL, d_dot + in);
       mv_nn_product(false, true, rows, from, to, 1.0, d_dot + out, params + weights, d_dot + in);
       mv_nn_product(false, true, rows, from, to, 1.0, d + out, params_dot + weights, d_dot + in);
-      mv_nn_gate(rows * from, a + in, d_dot + in);
+      mv_nn_gate(n->activation, rows * from, a + in, d_dot + in);
+      mv_nn_bend(n->activation, rows * from, a + in, a_dot + in, d + in, d_dot + in);
       mv_nn_product(true, false, from, to, rows, scale, a_dot + in, d + out, gradient_dot + weights);
     }
     mv_nn_product(true, false, from, to, rows, scale, a + in, d_dot + out, gradient_dot + weights);

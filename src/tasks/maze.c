@@ -23,12 +23,13 @@ enum outer_loss { FIRST_STATE_DISCOUNTED, FIRST_STATE, FIRST_STATE_ADV };
 enum entropy { SCALAR, CONTEXT };
 static const char *const outer_losses[] = {"first_state_discounted", "first_state", "first_state_adv", NULL};
 static const char *const entropies[] = {"scalar", "context", NULL};
+static const char *const activations[] = {"relu", "tanh", NULL}; /* in the order of mv_activation */
 
 struct settings {
   int64_t side, horizon, environments, flip_every, context_hidden;
   struct mv_ints hidden;
   double discount, vf_coef, learning_rate;
-  int outer_loss, entropy;
+  int activation, outer_loss, entropy;
   bool v22_respawn;
 };
 
@@ -39,6 +40,8 @@ static const struct mv_field fields[] = {
      "episodes of one inner step"},
     {"hidden", MV_INT_LIST, offsetof(struct settings, hidden), "[256, 256]", 1, 2048, NULL, "1",
      "units of the hidden layers of the actor, and of the critic"},
+    {"activation", MV_CHOICE, offsetof(struct settings, activation), "relu", 0, 0, activations, NULL,
+     "of these units; an update by relu jumps where a unit switches, which no derivative sees"},
     {"discount", MV_REAL, offsetof(struct settings, discount), "0.99", 0, 1, NULL, "1", "of later rewards in a return"},
     {"vf_coef", MV_REAL, offsetof(struct settings, vf_coef), "0.1", 0, 1e6, NULL, "1",
      "share of the critic's loss in the inner loss"},
@@ -60,9 +63,9 @@ static const struct mv_field fields[] = {
 
 /* --- sizes ----------------------------------------------------------------------------------------------------------- */
 
-static struct mv_nn network(int in, const struct mv_ints *hidden, int out)
+static struct mv_nn network(int in, const struct mv_ints *hidden, int activation, int out)
 {
-  struct mv_nn n = {.layers = hidden->count + 1, .width = {in}};
+  struct mv_nn n = {.layers = hidden->count + 1, .width = {in}, .activation = (enum mv_activation)activation};
   for (int l = 0; l < hidden->count; l++)
     n.width[l + 1] = (int)hidden->value[l];
   n.width[n.layers] = out;
@@ -72,8 +75,8 @@ static struct mv_nn network(int in, const struct mv_ints *hidden, int out)
 static struct mv_actor_critic learner(const struct settings *s)
 {
   const int in = (int)(6 * s->side + s->horizon);
-  return (struct mv_actor_critic){.actor = network(in, &s->hidden, ACTIONS),
-                                  .critic = network(in, &s->hidden, 1),
+  return (struct mv_actor_critic){.actor = network(in, &s->hidden, s->activation, ACTIONS),
+                                  .critic = network(in, &s->hidden, s->activation, 1),
                                   .rows = (int)(s->environments * s->horizon),
                                   .rate = s->learning_rate,
                                   .value_share = s->vf_coef};
@@ -81,7 +84,7 @@ static struct mv_actor_critic learner(const struct settings *s)
 
 static struct mv_nn context(const struct settings *s)
 {
-  return network(MEMORY, &(struct mv_ints){1, {s->context_hidden}}, 1);
+  return network(MEMORY, &(struct mv_ints){1, {s->context_hidden}}, MV_RELU, 1);
 }
 
 static int meta_count(const struct settings *s)

@@ -13,7 +13,7 @@
 #include "metavar/nn.h"
 
 enum { ROWS = 80, TIMES = 8, BATCH = ROWS / TIMES, MOST = 8 };
-static const struct mv_nn net = {3, {26, 256, 256, 4}};
+static const struct mv_nn net = {.layers = 3, .width = {26, 256, 256, 4}};
 
 static double *theta, *direction, *gradient, *a, *d, *a_dot, *d_dot;
 

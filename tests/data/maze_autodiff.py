@@ -73,10 +73,14 @@ def network_init(widths, draws):
     return layers
 
 
-def network(layers, x):
+def relu(x):
+    return jnp.where(x > 0, x, 0.0)
+
+
+def network(layers, x, activation):
     for i, (w, b) in enumerate(layers):
         x = x @ w + b
-        x = jnp.where(x > 0, x, 0.0) if i < len(layers) - 1 else x
+        x = activation(x) if i < len(layers) - 1 else x
     return x
 
 
@@ -105,19 +109,19 @@ def returns_of(r):
     return jnp.stack(g)
 
 
-def log_pi(theta, x, a):
-    table = jax.nn.log_softmax(network(theta[0], x))
+def log_pi(theta, x, a, activation):
+    table = jax.nn.log_softmax(network(theta[0], x, activation))
     return table, jnp.take_along_axis(table, a[..., None], axis=-1)[..., 0]
 
 
-def loss(theta, advantage, share, x, a, g):
-    table, chosen = log_pi(theta, x, a)
+def loss(theta, advantage, share, x, a, g, activation):
+    table, chosen = log_pi(theta, x, a, activation)
     entropy = -(jnp.exp(table) * table).sum(-1)
-    value = network(theta[1], x)[..., 0]
+    value = network(theta[1], x, activation)[..., 0]
     return -(advantage * chosen).mean() - share * entropy.mean() + 0.5 * VALUE_SHARE * ((g - value) ** 2).mean()
 
 
-def lifetime(eta, outer_loss, context):
+def lifetime(eta, outer_loss, context, activation):
     """[STEPS][4]: R_n, ell_n, surrogate, baseline."""
     draws = iter(uniform(INIT, 0, i) for i in range(10**6))
     theta = (network_init((WIDTH, *HIDDEN, 4), draws), network_init((WIDTH, *HIDDEN, 1), draws))
@@ -129,16 +133,16 @@ def lifetime(eta, outer_loss, context):
         x, a, r = batch(n, green_pays)
         g = returns_of(r)
         seen = seen[1:] + [r.mean()]
-        share = jax.nn.sigmoid(network(context_layers(eta), jnp.array(seen))[0] if context else eta[0])
-        advantage = g - network(theta[1], x)[..., 0]
+        share = jax.nn.sigmoid(network(context_layers(eta), jnp.array(seen), relu)[0] if context else eta[0])
+        advantage = g - network(theta[1], x, activation)[..., 0]
         stopped = jax.lax.stop_gradient(advantage)
         weight = {"first_state": g, "first_state_adv": stopped,
                   "first_state_discounted": g * DISCOUNT ** jnp.arange(HORIZON)[:, None]}[outer_loss]
-        chosen = log_pi(theta, x, a)[1]
+        chosen = log_pi(theta, x, a, activation)[1]
         baseline = (g[0] - stopped[0]).mean() if outer_loss == "first_state_adv" else 0.0
         rows.append(jnp.array([g[0].mean(), chosen.sum(), (weight * chosen).sum() / ENVIRONMENTS, baseline]))
         # The advantage is an argument of the loss, so the gradient leaves it alone, and its tangent does not.
-        gradient = jax.grad(loss)(theta, advantage, share, x, a, g)
+        gradient = jax.grad(loss)(theta, advantage, share, x, a, g, activation)
         theta = jax.tree_util.tree_map(lambda p, d: p - RATE * d, theta, gradient)
     return jnp.stack(rows)
 
@@ -146,17 +150,18 @@ def lifetime(eta, outer_loss, context):
 def main():
     print("/* maze_autodiff.inc - written by maze_autodiff.py: per case the etas, and per step R_n, ell_n, surrogate, baseline, then")
     print(" * the derivatives of ell_n and of the surrogate by every eta. */")
-    print("static const struct {\n  const char *outer_loss;\n  int context, meta;\n  double eta[40];\n"
+    print("static const struct {\n  const char *outer_loss, *activation;\n  int context, meta;\n  double eta[40];\n"
           "  double report[%d][4], logp_dot[%d][40], surrogate_dot[%d][40];\n} autodiff[] = {" % (STEPS, STEPS, STEPS))
     numbers = lambda xs: "{" + ", ".join("%.17g" % x for x in xs) + "}"
-    for outer_loss, context in (("first_state_discounted", 0), ("first_state_adv", 0), ("first_state", 1)):
+    for outer_loss, activation, context in (("first_state_discounted", "relu", 0), ("first_state_adv", "relu", 0),
+                                            ("first_state", "relu", 1), ("first_state_discounted", "tanh", 1)):
         meta = MEMORY * CONTEXT_HIDDEN + 2 * CONTEXT_HIDDEN + 1 if context else 1
         eta = jnp.array([math.sin(1.0 + 2.0 * j) for j in range(meta)])
-        f = lambda e: lifetime(e, outer_loss, context)
+        f = lambda e: lifetime(e, outer_loss, context, {"relu": relu, "tanh": jnp.tanh}[activation])
         report, dot = f(eta), jax.jacfwd(f)(eta)
         table = lambda part: "{" + ",\n      ".join(numbers(dot[n, part]) for n in range(STEPS)) + "}"
-        print('    {"%s", %d, %d,\n     %s,\n     {%s},\n     %s,\n     %s},' % (
-            outer_loss, context, meta, numbers(eta), ",\n      ".join(numbers(x) for x in report), table(1), table(2)))
+        print('    {"%s", "%s", %d, %d,\n     %s,\n     {%s},\n     %s,\n     %s},' % (
+            outer_loss, activation, context, meta, numbers(eta), ",\n      ".join(numbers(x) for x in report), table(1), table(2)))
     print("};")
 
 
