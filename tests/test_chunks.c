@@ -95,7 +95,7 @@ static void test_whole_and_pieces(void **state)
   static const int64_t size[] = {ROWS, 1001, 2000, 499}; /* one chunk and more, one, some and pieces, pieces */
   char digest[4][33], path[256];
   for (int k = 0; k < 4; k++) {
-    char name[16], read[33];
+    char name[32], read[33];
     snprintf(name, sizeof name, "run%d", k);
     assert_int_equal(make_run(name, size[k], NULL, digest[k]), MV_EXIT_OK);
     snprintf(path, sizeof path, "%s/%s", scratch, name);
@@ -154,7 +154,7 @@ static void test_changed_ahead(void **state)
       "printf x | dd of=changed0/shards/000005.h5 bs=1 seek=9000 conv=notrunc 2>/dev/null",
       "rm changed1/shards/000014.h5", "truncate -s 100 changed2/shards/000001.h5"};
   for (int k = 0; k < 3; k++) {
-    char name[16];
+    char name[32];
     snprintf(name, sizeof name, "changed%d", k);
     assert_int_equal(make_run(name, 499, damage[k], NULL), MV_EXIT_AGAIN);
     shell("test ! -e %s/results.h5 && test ! -e %s/results.h5.part", name, name);
