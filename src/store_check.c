@@ -264,7 +264,6 @@ bool mv_results_compare(const struct mv_results *results, const void *bytes, siz
   const struct mv_schema *schema = mv_results_schema(results);
   struct mv_result result;
   int64_t first, count;
-  void *scratch = NULL;
   bool fine = mv_result_view(plan, bytes, size, &result);
   const struct mv_unit *unit = &result.head->unit;
   mv_dataset_rows(plan, unit, &first, &count);
@@ -273,14 +272,15 @@ bool mv_results_compare(const struct mv_results *results, const void *bytes, siz
     const struct mv_dataset *row = &schema->dataset[k];
     if (row->entry != mv_plan_entry(plan, (int)unit->cell))
       continue;
-    size_t row_bytes = (size_t)(mv_dataset_elements(row) / (row->dims[0] * row->dims[1])) * mv_type_bytes(row->type);
-    void *stored = mv_memory_take((size_t)count, row_bytes);
+    const size_t row_bytes = mv_dataset_row_bytes(row);
+    void *stored = mv_memory_take((size_t)count, row_bytes), *again = mv_memory_take((size_t)count, row_bytes);
     fine = mv_results_read(results, (int)unit->cell, row->part, row->output, first, count, stored);
-    if (fine && memcmp(stored, mv_dataset_gather(row, plan, &result, &scratch), (size_t)count * row_bytes) != 0)
+    mv_dataset_gather(row, plan, &result, again);
+    if (fine && memcmp(stored, again, (size_t)count * row_bytes) != 0)
       *differs = row->name;
     free(stored);
+    free(again);
   }
-  free(scratch);
   return fine;
 }
 

@@ -3,6 +3,7 @@
  * A file is durable when its bytes and then its name have been through fsync. A reader therefore sees the old file or
  * the new one, also after a power cut; a temporary name that a killed writer left means nothing.
  */
+#define _GNU_SOURCE
 #include "metavar/store_internal.h"
 
 #include <dirent.h>
@@ -66,6 +67,21 @@ static int open_regular(int directory, const char *name, int64_t *size)
   return fd;
 }
 
+bool mv_results_find(const char *run_or_file, char path[4096])
+{
+  struct stat info;
+  int64_t size;
+  snprintf(path, 4096, "%s", run_or_file);
+  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+    snprintf(path, 4096, "%s/results.h5", run_or_file);
+  int fd = open_regular(AT_FDCWD, path, &size);
+  if (fd >= 0)
+    return close(fd), true;
+  mv_store_say("%s: %s%s", path, errno == EINVAL ? "not a regular file" : strerror(errno),
+               errno == ENOENT && strcmp(path, run_or_file) != 0 ? "; the run is not finished" : "");
+  return false;
+}
+
 /* As many bytes as there are, up to size; -1 on error. */
 static ssize_t read_fully(int fd, char *out, size_t size)
 {
@@ -81,141 +97,6 @@ static ssize_t read_fully(int fd, char *out, size_t size)
     done += (size_t)n;
   }
   return (ssize_t)done;
-}
-
-/* In pieces: the kernel then takes pages of its cache one by one, which on virtual machines is up to ten times as fast
- * as clearing room for large ones. */
-static bool write_fully(int fd, const char *bytes, size_t size)
-{
-  while (size > 0) {
-    ssize_t n = write(fd, bytes, size < PIECE ? size : PIECE);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0)
-      return false;
-    bytes += n;
-    size -= (size_t)n;
-  }
-  return true;
-}
-
-char *mv_file_read(int directory, const char *name, size_t *size)
-{
-  int64_t bytes;
-  int fd = open_regular(directory, name, &bytes);
-  if (fd < 0)
-    return NULL;
-  if (bytes > TEXT_MAX) {
-    close(fd);
-    errno = EFBIG;
-    return NULL;
-  }
-  char *text = mv_memory_take((size_t)bytes + 1, 1);
-  ssize_t n = read_fully(fd, text, (size_t)bytes);
-  int error = errno;
-  close(fd);
-  if (n < 0) {
-    free(text);
-    errno = error;
-    return NULL;
-  }
-  text[n] = 0;
-  if (size)
-    *size = (size_t)n;
-  return text;
-}
-
-bool mv_file_append(int fd, const char *name, const void *bytes, size_t size)
-{
-  mv_kill_half(fd, bytes, size, name);
-  bool fine = write_fully(fd, bytes, size);
-  mv_kill_here(name, "written");
-  fine = fine && fsync(fd) == 0;
-  mv_kill_here(name, "synced");
-  return fine;
-}
-
-static bool sync_name(int directory, const char *name, int flags)
-{
-  int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | flags);
-  bool fine = fd >= 0 && fsync(fd) == 0;
-  int error = errno;
-  if (fd >= 0)
-    close(fd);
-  errno = error;
-  return fine;
-}
-
-bool mv_file_sync(int directory, const char *name) { return sync_name(directory, name, 0); }
-
-/* The folder that holds the name. */
-static bool sync_folder(int directory, const char *name)
-{
-  char folder[256];
-  const char *slash = strrchr(name, '/');
-  snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - name) : 1, slash ? name : ".");
-  return sync_name(directory, folder, O_DIRECTORY);
-}
-
-bool mv_file_publish(int directory, const char *temporary, const char *name)
-{
-  mv_kill_here(name, "written");
-  bool fine = mv_file_sync(directory, temporary);
-  mv_kill_here(name, "synced");
-  if (!fine || renameat(directory, temporary, directory, name) != 0) {
-    int error = errno;
-    unlinkat(directory, temporary, 0);
-    errno = error;
-    return false;
-  }
-  mv_kill_here(name, "renamed");
-  fine = sync_folder(directory, name);
-  mv_kill_here(name, "durable");
-  return fine;
-}
-
-/* Writes the temporary file of a name, opened with these flags too. */
-static bool write_part(int directory, const char *name, const char *temporary, int flags, const void *bytes,
-                       size_t size)
-{
-  int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, 0666);
-  if (fd < 0)
-    return false;
-  mv_kill_here(name, "begun");
-  mv_kill_half(fd, bytes, size, name);
-  bool fine = write_fully(fd, bytes, size);
-  int error = errno;
-  if (close(fd) != 0 && fine) {
-    fine = false;
-    error = errno;
-  }
-  if (!fine) {
-    unlinkat(directory, temporary, 0);
-    errno = error;
-  }
-  return fine;
-}
-
-bool mv_file_write(int directory, const char *name, const void *bytes, size_t size)
-{
-  char temporary[256];
-  snprintf(temporary, sizeof temporary, "%s.part", name);
-  return write_part(directory, name, temporary, O_TRUNC, bytes, size) && mv_file_publish(directory, temporary, name);
-}
-
-/* Whoever makes the temporary file owns both names until the rename, so looking is enough. */
-bool mv_file_create(int directory, const char *name, const void *bytes, size_t size)
-{
-  char temporary[256];
-  struct stat info;
-  snprintf(temporary, sizeof temporary, "%s.part", name);
-  if (!write_part(directory, name, temporary, O_EXCL, bytes, size))
-    return false;
-  if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
-    return mv_file_publish(directory, temporary, name);
-  unlinkat(directory, temporary, 0);
-  errno = EEXIST;
-  return false;
 }
 
 struct mv_digest {
@@ -252,23 +133,192 @@ void mv_bytes_digest(const void *bytes, size_t size, char hex[33])
   mv_digest_end(digest, hex);
 }
 
-bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33])
+/* In pieces: the kernel then takes pages of its cache one by one, which on virtual machines is up to ten times as fast
+ * as clearing room for large ones, and the digest (or NULL) finds the bytes in the processor's cache. */
+static bool write_fully(int fd, const char *bytes, size_t size, struct mv_digest *digest)
+{
+  while (size > 0) {
+    ssize_t n = write(fd, bytes, size < PIECE ? size : PIECE);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return false;
+    if (digest)
+      mv_digest_add(digest, bytes, (size_t)n);
+    bytes += n;
+    size -= (size_t)n;
+  }
+  return true;
+}
+
+char *mv_file_read(int directory, const char *name, size_t *size)
+{
+  int64_t bytes;
+  int fd = open_regular(directory, name, &bytes);
+  if (fd < 0)
+    return NULL;
+  if (bytes > TEXT_MAX) {
+    close(fd);
+    errno = EFBIG;
+    return NULL;
+  }
+  char *text = mv_memory_take((size_t)bytes + 1, 1);
+  ssize_t n = read_fully(fd, text, (size_t)bytes);
+  int error = errno;
+  close(fd);
+  if (n < 0) {
+    free(text);
+    errno = error;
+    return NULL;
+  }
+  text[n] = 0;
+  if (size)
+    *size = (size_t)n;
+  return text;
+}
+
+bool mv_file_append(int fd, const char *name, const void *bytes, size_t size)
+{
+  mv_kill_half(fd, bytes, size, name);
+  bool fine = write_fully(fd, bytes, size, NULL);
+  mv_kill_here(name, "written");
+  fine = fine && fsync(fd) == 0;
+  mv_kill_here(name, "synced");
+  return fine;
+}
+
+static bool sync_name(int directory, const char *name, int flags)
+{
+  int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | flags);
+  bool fine = fd >= 0 && fsync(fd) == 0;
+  int error = errno;
+  if (fd >= 0)
+    close(fd);
+  errno = error;
+  return fine;
+}
+
+bool mv_file_sync(int directory, const char *name) { return sync_name(directory, name, 0); }
+
+void mv_file_hasten(int directory, const char *name)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+  int fd = openat(directory, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+  close(fd);
+#else
+  (void)directory, (void)name;
+#endif
+}
+
+/* The folder that holds the name. */
+static bool sync_folder(int directory, const char *name)
+{
+  char folder[256];
+  const char *slash = strrchr(name, '/');
+  snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - name) : 1, slash ? name : ".");
+  return sync_name(directory, folder, O_DIRECTORY);
+}
+
+bool mv_file_publish(int directory, const char *temporary, const char *name)
+{
+  mv_kill_here(name, "written");
+  bool fine = mv_file_sync(directory, temporary);
+  mv_kill_here(name, "synced");
+  if (!fine || renameat(directory, temporary, directory, name) != 0) {
+    int error = errno;
+    unlinkat(directory, temporary, 0);
+    errno = error;
+    return false;
+  }
+  mv_kill_here(name, "renamed");
+  fine = sync_folder(directory, name);
+  mv_kill_here(name, "durable");
+  return fine;
+}
+
+/* Writes the temporary file of a name, opened with these flags too. */
+static bool write_part(int directory, const char *name, const char *temporary, int flags, const void *bytes,
+                       size_t size, struct mv_digest *digest)
+{
+  int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, 0666);
+  if (fd < 0)
+    return false;
+  mv_kill_here(name, "begun");
+  mv_kill_half(fd, bytes, size, name);
+  bool fine = write_fully(fd, bytes, size, digest);
+  int error = errno;
+  if (close(fd) != 0 && fine) {
+    fine = false;
+    error = errno;
+  }
+  if (!fine) {
+    unlinkat(directory, temporary, 0);
+    errno = error;
+  }
+  return fine;
+}
+
+bool mv_file_write(int directory, const char *name, const void *bytes, size_t size)
+{
+  char temporary[256];
+  snprintf(temporary, sizeof temporary, "%s.part", name);
+  return write_part(directory, name, temporary, O_TRUNC, bytes, size, NULL) &&
+         mv_file_publish(directory, temporary, name);
+}
+
+/* Whoever makes the temporary file owns both names until the rename, so looking is enough. */
+bool mv_file_create(int directory, const char *name, const void *bytes, size_t size, char hex[33])
+{
+  char temporary[256];
+  struct stat info;
+  struct mv_digest *digest = mv_digest_start();
+  snprintf(temporary, sizeof temporary, "%s.part", name);
+  bool fine = write_part(directory, name, temporary, O_EXCL, bytes, size, digest);
+  int error = errno;
+  mv_digest_end(digest, hex);
+  errno = error;
+  if (!fine)
+    return false;
+  if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+    return mv_file_publish(directory, temporary, name);
+  unlinkat(directory, temporary, 0);
+  errno = EEXIST;
+  return false;
+}
+
+/* Up to `most` bytes, which go to `out` unless that is NULL. */
+static bool digest_file(int directory, const char *name, char *out, int64_t most, int64_t *bytes, char hex[33])
 {
   int fd = open_regular(directory, name, bytes);
   if (fd < 0)
     return false;
   struct mv_digest *digest = mv_digest_start();
-  char *buffer = mv_memory_grow(NULL, PIECE, 1);
-  ssize_t n;
-  *bytes = 0;
-  while ((n = read_fully(fd, buffer, PIECE)) > 0) {
-    mv_digest_add(digest, buffer, (size_t)n);
-    *bytes += n;
+  char *buffer = out ? NULL : mv_memory_grow(NULL, PIECE, 1);
+  ssize_t n = 1;
+  for (*bytes = 0; n > 0; *bytes += n > 0 ? n : 0) {
+    char *to = out ? out + *bytes : buffer;
+    n = read_fully(fd, to, most - *bytes < PIECE ? (size_t)(most - *bytes) : PIECE);
+    if (n > 0)
+      mv_digest_add(digest, to, (size_t)n);
   }
   mv_digest_end(digest, hex);
   free(buffer);
   close(fd);
   return n == 0;
+}
+
+bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33])
+{
+  return digest_file(directory, name, NULL, INT64_MAX, bytes, hex);
+}
+
+bool mv_file_load(int directory, const char *name, char *out, int64_t bytes, char hex[33])
+{
+  int64_t there;
+  return digest_file(directory, name, out, bytes, &there, hex) && there == bytes;
 }
 
 int mv_file_last_number(int directory, const char *name)

@@ -1,8 +1,8 @@
 /* store_finish.c - results.h5 from the shards, when all samples are there.
  *
- * Shards are years old for all we know: each is read whole and compared with its digest before anything is taken from
- * it, and every unit in it says itself which replicates it holds. A replicate that is listed more than once is taken
- * from the first shard that lists it.
+ * Shards are years old for all we know: each is read whole and compared with its digest (store_ahead.c) before anything
+ * is taken from it, and every unit in it says itself which replicates it holds. A replicate that is listed more than
+ * once is taken from the first shard that lists it.
  */
 #include "metavar/store_internal.h"
 
@@ -61,11 +61,13 @@ struct copy {
   const struct mv_schema *schema;
   struct mv_ranges done;
   int64_t results, shard; /* open files */
-  int64_t *dataset;       /* [schema->count] of results.h5; -1: not open */
-  int64_t number;         /* of the unit in the shard */
-  struct mv_unit unit;    /* the same, all that the shard has of it */
+  const char *image;      /* the shard as it was compared */
+  int64_t image_bytes;
+  void *rows;          /* of a shard in which they do not follow each other */
+  int64_t *dataset;    /* [schema->count] of results.h5; -1: not open */
+  int64_t number;      /* of the unit in the shard */
+  struct mv_unit unit; /* the same, all that the shard has of it */
   enum fate fate;
-  void *rows;
 };
 
 static enum fate copy_rows(struct copy *copy, int k, const struct mv_unit *part)
@@ -74,14 +76,20 @@ static enum fate copy_rows(struct copy *copy, int k, const struct mv_unit *part)
   int64_t unit_first, unit_count, first, count;
   mv_dataset_rows(copy->plan, &copy->unit, &unit_first, &unit_count);
   mv_dataset_rows(copy->plan, part, &first, &count);
-  size_t row_elements = (size_t)(mv_dataset_elements(row) / (row->dims[0] * row->dims[1]));
-  copy->rows = mv_memory_grow(copy->rows, (size_t)count * row_elements, mv_type_bytes(row->type));
-  if (!mv_shard_read(copy->shard, copy->number, row, unit_count, first - unit_first, count, copy->rows))
-    return SHARD_BAD;
+  const int64_t each = (int64_t)mv_dataset_row_bytes(row);
+  const int64_t place = mv_shard_place(copy->shard, copy->number, row, unit_count);
+  const void *rows;
+  if (place >= 0 && unit_count * each <= copy->image_bytes - place) {
+    rows = copy->image + place + (first - unit_first) * each;
+  } else {
+    rows = copy->rows = mv_memory_grow(copy->rows, (size_t)count, (size_t)each);
+    if (!mv_shard_read(copy->shard, copy->number, row, unit_count, first - unit_first, count, copy->rows))
+      return SHARD_BAD;
+  }
   int point = mv_plan_point(copy->plan, (int)part->cell);
   if (copy->dataset[k] < 0)
     copy->dataset[k] = mv_results_dataset(copy->results, row);
-  return mv_results_put(copy->dataset[k], row, point, first, count, copy->rows) ? COPIED : RESULTS_BAD;
+  return mv_results_put(copy->dataset[k], row, point, first, count, rows) ? COPIED : RESULTS_BAD;
 }
 
 /* Replicates of the unit that are not in results.h5 yet. */
@@ -94,14 +102,20 @@ static void copy_part(void *self, const struct mv_unit *part)
       copy->fate = copy_rows(copy, k, part);
 }
 
+/* What the cell is to have of a unit; its count may be 0. */
+static struct mv_unit asked_of(const struct mv_plan *plan, const struct mv_unit *unit)
+{
+  struct mv_unit asked = *unit;
+  int64_t most = unit->count > 0 ? plan->replicates[unit->cell] - unit->first : 0;
+  if (asked.count > most)
+    asked.count = most > 0 ? most : 0;
+  return asked;
+}
+
 static void copy_unit(struct copy *copy, int64_t number, const struct mv_unit *unit, const struct mv_unit *written)
 {
-  if (unit->count == 0)
-    return;
-  struct mv_unit asked = *unit;
-  int64_t most = copy->plan->replicates[unit->cell] - unit->first;
-  asked.count = most < unit->count ? most : unit->count;
-  if (asked.count <= 0)
+  const struct mv_unit asked = asked_of(copy->plan, unit);
+  if (asked.count == 0)
     return;
   copy->number = number;
   copy->unit = (struct mv_unit){unit->cell, written->first, written->count};
@@ -113,32 +127,48 @@ static void copy_unit(struct copy *copy, int64_t number, const struct mv_unit *u
 
 static void count_part(void *self, const struct mv_unit *part) { *(int64_t *)self += part->count; }
 
-/* Whether a shard has something that those before it have not. */
-static bool shard_is_needed(const struct mv_ranges *done, const struct mv_shard *shard, const struct mv_unit *units)
+/* The shards that have something that those before them have not; returns how many. */
+static int64_t needed_shards(const struct mv_plan *plan, const struct mv_manifest *manifest,
+                             const struct mv_shard **needed)
 {
-  int64_t samples = 0;
-  for (int64_t u = 0; u < shard->units; u++)
-    mv_ranges_gaps(done, &units[u], count_part, &samples);
-  return samples > 0;
+  struct mv_ranges done = {0};
+  int64_t count = 0;
+  for (int64_t s = 0; s < manifest->shards; s++) {
+    const struct mv_shard *shard = &manifest->shard[s];
+    int64_t samples = 0;
+    for (int64_t u = shard->first_unit; u < shard->first_unit + shard->units; u++) {
+      const struct mv_unit asked = asked_of(plan, &manifest->unit[u]);
+      if (asked.count == 0)
+        continue;
+      mv_ranges_gaps(&done, &asked, count_part, &samples);
+      mv_ranges_add(&done, &asked);
+    }
+    if (samples > 0)
+      needed[count++] = shard;
+  }
+  mv_ranges_free(&done);
+  return count;
 }
 
-/* Exit code; a failure of results.h5 is told by the caller. */
-static int copy_shard(struct copy *copy, int run, const char *path, const struct mv_shard *shard,
+/* The next shard. Exit code; a failure of results.h5 is told by the caller. */
+static int copy_shard(struct copy *copy, struct mv_ahead *ahead, const char *path, const struct mv_shard *shard,
                       const struct mv_unit *units, const struct mv_unit *written)
 {
   char name[4096];
   snprintf(name, sizeof name, "%s/shards/%s", path, shard->name);
-  const char *fault = mv_shard_fault(run, shard, true);
+  const char *fault = mv_ahead_next(ahead, &copy->image);
   if (fault) {
     mv_store_say("%s: %s; run the same command again to compute its samples again", name, fault);
     return MV_EXIT_AGAIN;
   }
+  copy->image_bytes = shard->bytes;
   copy->shard = mv_shard_open(name);
   copy->fate = copy->shard >= 0 ? COPIED : SHARD_BAD;
   for (int64_t u = 0; u < shard->units && copy->fate == COPIED; u++)
     copy_unit(copy, u, &units[u], &written[u]);
   if (copy->shard >= 0)
     mv_hdf5_close(copy->shard);
+  mv_ahead_release(ahead);
   if (copy->fate == SHARD_FOREIGN || copy->fate == SHARD_BAD)
     mv_store_say("%s: %s; move it away and run the same command again to compute its samples again", name,
                  copy->fate == SHARD_BAD ? mv_hdf5_reason() : "does not hold what the manifest lists");
@@ -162,18 +192,21 @@ static bool copy_close(struct copy *copy)
 static int write_results(const char *to, int run, const char *path, const struct mv_plan *plan,
                          const struct mv_schema *schema, const struct mv_manifest *manifest)
 {
+  const struct mv_shard **needed = mv_memory_take((size_t)manifest->shards, sizeof *needed);
+  const int64_t count = needed_shards(plan, manifest, needed);
+  struct mv_ahead *ahead = mv_ahead_start(run, needed, count);
   struct copy copy = {.plan = plan, .schema = schema, .results = mv_results_create(to, plan->job, schema)};
   copy.dataset = mv_memory_take((size_t)schema->count, sizeof *copy.dataset);
   memset(copy.dataset, -1, (size_t)schema->count * sizeof *copy.dataset);
   mv_kill_here("results.h5", "begun");
   int code = copy.results >= 0 ? MV_EXIT_OK : MV_EXIT_IO;
-  for (int64_t s = 0; s < manifest->shards && code == MV_EXIT_OK; s++) {
-    const struct mv_unit *units = manifest->unit + manifest->shard[s].first_unit;
-    if (shard_is_needed(&copy.done, &manifest->shard[s], units))
-      code =
-          copy_shard(&copy, run, path, &manifest->shard[s], units, manifest->written + manifest->shard[s].first_unit);
+  for (int64_t s = 0; s < count && code == MV_EXIT_OK; s++) {
+    const int64_t first = needed[s]->first_unit;
+    code = copy_shard(&copy, ahead, path, needed[s], manifest->unit + first, manifest->written + first);
     mv_kill_here("results.h5", "half");
   }
+  mv_ahead_stop(ahead);
+  free(needed);
   if (!copy_close(&copy) && code == MV_EXIT_OK)
     code = MV_EXIT_IO;
   if (code == MV_EXIT_IO)
@@ -193,6 +226,7 @@ static void *seal(void *self)
 {
   struct seal *s = self;
   int64_t bytes;
+  mv_file_hasten(s->run, "results.h5.part");
   s->fine = mv_file_digest(s->run, "results.h5.part", &bytes, s->hex) && mv_file_sync(s->run, "results.h5.part");
   s->error = errno;
   return NULL;

@@ -173,19 +173,37 @@ static bool units_fit(const struct mv_plan *plan, const struct mv_shard *shard, 
   return true;
 }
 
+/* What is wrong with the size of the file of that name. */
+static const char *size_fault(int run, const struct mv_shard *shard, char name[64])
+{
+  struct stat info;
+  snprintf(name, 64, "shards/%s", shard->name);
+  if (fstatat(run, name, &info, 0) != 0)
+    return strerror(errno);
+  return S_ISREG(info.st_mode) && info.st_size == shard->bytes ? NULL : "has the wrong size";
+}
+
+static const char *const changed = "has changed since it was written";
+
 const char *mv_shard_fault(int run, const struct mv_shard *shard, bool digest)
 {
   char name[64], hex[33];
   int64_t bytes;
-  struct stat info;
-  snprintf(name, sizeof name, "shards/%s", shard->name);
-  if (fstatat(run, name, &info, 0) != 0)
-    return strerror(errno);
-  if (!S_ISREG(info.st_mode) || info.st_size != shard->bytes)
-    return "has the wrong size";
-  if (digest && (!mv_file_digest(run, name, &bytes, hex) || bytes != shard->bytes || strcmp(hex, shard->xxh3) != 0))
-    return "has changed since it was written";
-  return NULL;
+  const char *fault = size_fault(run, shard, name);
+  if (fault || !digest)
+    return fault;
+  bool same = mv_file_digest(run, name, &bytes, hex) && bytes == shard->bytes && strcmp(hex, shard->xxh3) == 0;
+  return same ? NULL : changed;
+}
+
+const char *mv_shard_load(int run, const struct mv_shard *shard, void *out)
+{
+  char name[64], hex[33];
+  const char *fault = size_fault(run, shard, name);
+  if (fault)
+    return fault;
+  bool same = mv_file_load(run, name, out, shard->bytes, hex) && strcmp(hex, shard->xxh3) == 0;
+  return same ? NULL : changed;
 }
 
 /* The first part of a line: whoever wrote it was killed, and it was never complete. */

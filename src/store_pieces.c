@@ -142,7 +142,7 @@ static bool read_rows(void *self, enum mv_part part, int output, int64_t first, 
 {
   struct mv_pieces *p = self;
   const struct mv_dataset *row = find_dataset(p, part, output);
-  size_t bytes = (size_t)(mv_dataset_elements(row) / (row->dims[0] * row->dims[1])) * mv_type_bytes(row->type);
+  const size_t bytes = mv_dataset_row_bytes(row);
   for (int64_t at = first; at < first + count;) {
     char name[4096];
     const struct piece *piece = find_piece(p, at);

@@ -10,13 +10,9 @@
  */
 #include "metavar/store_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <hdf5.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "metavar/memory.h"
 #include "metavar/rounds.h"
@@ -33,28 +29,15 @@ struct mv_results {
   struct mv_schema *schema;
 };
 
-/* RUN or a file: fills path with that of the file. An open HDF5 file, or -1 after a message. */
+/* RUN or a file, as mv_results_find. An open HDF5 file, or -1 after a message. */
 static hid_t file_open(const char *run_or_file, char path[4096])
 {
-  struct stat info;
-  snprintf(path, 4096, "%s", run_or_file);
-  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-    snprintf(path, 4096, "%s/results.h5", run_or_file);
-  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0) {
-    mv_store_say("%s: %s%s", path, strerror(errno),
-                 errno == ENOENT && strcmp(path, run_or_file) != 0 ? "; the run is not finished" : "");
+  if (!mv_results_find(run_or_file, path))
     return -1;
-  }
-  bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-  close(fd);
   mv_sandbox_budget(READ_SECONDS);
-  mv_hdf5_start();
-  hid_t access = mv_hdf5_access();
-  hid_t file = regular ? H5Fopen(path, H5F_ACC_RDONLY, access) : -1;
-  H5Pclose(access);
+  hid_t file = mv_shard_open(path);
   if (file < 0)
-    mv_store_say("%s: %s", path, regular ? "not an HDF5 file, or damaged" : "not a regular file");
+    mv_store_say("%s: not an HDF5 file, or damaged", path);
   return file;
 }
 
@@ -143,13 +126,14 @@ static bool has_shape(hid_t dataset, const struct mv_dataset *row)
 }
 
 /* The box [start, start + count); strings stay HDF5's. */
-static bool box_read(hid_t dataset, hid_t type, int rank, const hsize_t *start, const hsize_t *count, void *out)
+static bool box_read(hid_t dataset, hid_t type, hid_t transfer, int rank, const hsize_t *start, const hsize_t *count,
+                     void *out)
 {
   hid_t file_space = H5Dget_space(dataset);
   hid_t memory_space = rank ? H5Screate_simple(rank, count, NULL) : H5Screate(H5S_SCALAR);
   mv_sandbox_budget(READ_SECONDS);
   bool fine = (rank == 0 || H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0) &&
-              H5Dread(dataset, type, memory_space, file_space, H5P_DEFAULT, out) >= 0;
+              H5Dread(dataset, type, memory_space, file_space, transfer, out) >= 0;
   mv_sandbox_budget(0);
   H5Sclose(memory_space);
   H5Sclose(file_space);
@@ -203,7 +187,7 @@ static bool replicates_read(struct mv_results *results)
     int64_t *replicates = results->plan->replicates + (int64_t)e * job->points;
     hid_t dataset = dataset_open(results->file, job->entries[e].label, "replicates"), type = memory_type(dataset);
     fits = dataset >= 0 && has_type(dataset, MV_TYPE_INT64) && has_shape(dataset, &row) &&
-           box_read(dataset, type, 1, (hsize_t[]){0}, (hsize_t[]){(hsize_t)job->points}, replicates);
+           box_read(dataset, type, H5P_DEFAULT, 1, (hsize_t[]){0}, (hsize_t[]){(hsize_t)job->points}, replicates);
     H5Tclose(type);
     H5Dclose(dataset);
     for (int p = 0; p < job->points && fits; p++) {
@@ -261,6 +245,18 @@ const struct mv_schema *mv_results_schema(const struct mv_results *results) { re
 
 /* --- contents -------------------------------------------------------------------------------------------- */
 
+static bool rows_read(const struct mv_results *results, const struct mv_dataset *row, const hsize_t *start,
+                      const hsize_t *box, void *out)
+{
+  hid_t dataset = dataset_open(results->file, row->group, row->name), type = memory_type(dataset);
+  bool fine = box_read(dataset, type, H5P_DEFAULT, row->rank, start, box, out);
+  H5Tclose(type);
+  H5Dclose(dataset);
+  if (!fine)
+    mv_store_say("%s: damaged: %s/%s cannot be read", results->path, row->group, row->name);
+  return fine;
+}
+
 bool mv_results_read(const struct mv_results *results, int cell, enum mv_part part, int output, int64_t first,
                      int64_t count, void *out)
 {
@@ -273,14 +269,7 @@ bool mv_results_read(const struct mv_results *results, int cell, enum mv_part pa
     hsize_t box[MV_RANK_MAX] = {1, (hsize_t)count};
     for (int d = 2; d < row->rank; d++)
       box[d] = (hsize_t)row->dims[d];
-    hid_t dataset = dataset_open(results->file, row->group, row->name);
-    hid_t type = memory_type(dataset);
-    bool fine = box_read(dataset, type, row->rank, start, box, out);
-    H5Tclose(type);
-    H5Dclose(dataset);
-    if (!fine)
-      mv_store_say("%s: damaged: %s/%s cannot be read", results->path, row->group, row->name);
-    return fine;
+    return rows_read(results, row, start, box, out);
   }
   return false;
 }
@@ -291,13 +280,7 @@ bool mv_results_rows(const struct mv_results *results, const struct mv_dataset *
   hsize_t start[MV_RANK_MAX] = {(hsize_t)first}, box[MV_RANK_MAX] = {(hsize_t)count};
   for (int d = 1; d < row->rank; d++)
     box[d] = (hsize_t)row->dims[d];
-  hid_t dataset = dataset_open(results->file, row->group, row->name), type = memory_type(dataset);
-  bool fine = box_read(dataset, type, row->rank, start, box, out);
-  H5Tclose(type);
-  H5Dclose(dataset);
-  if (!fine)
-    mv_store_say("%s: damaged: %s/%s cannot be read", results->path, row->group, row->name);
-  return fine;
+  return rows_read(results, row, start, box, out);
 }
 
 void mv_results_free_text(char *text) { H5free_memory(text); }
@@ -317,31 +300,47 @@ bool mv_shard_holds(int64_t shard, int64_t u, const struct mv_unit *unit)
   char name[32];
   int64_t says[3] = {-1, -1, -1};
   snprintf(name, sizeof name, "%lld", (long long)u);
-  hid_t group = H5Gopen2(shard, name, H5P_DEFAULT), attribute = H5Aopen(group, "cell_first_count", H5P_DEFAULT);
+  hid_t attribute = H5Aopen_by_name(shard, name, "cell_first_count", H5P_DEFAULT, H5P_DEFAULT);
   hid_t space = H5Aget_space(attribute);
   bool fine = attribute >= 0 && H5Sget_simple_extent_npoints(space) == 3 &&
               H5Aread(attribute, H5T_NATIVE_INT64, says) >= 0 && says[0] == unit->cell && says[1] == unit->first &&
               says[2] == unit->count;
   H5Sclose(space);
   H5Aclose(attribute);
-  H5Gclose(group);
   return fine;
+}
+
+/* A streamed dataset of a unit that has so many rows; -1: not there as it should be. */
+static hid_t shard_dataset(int64_t shard, int64_t u, const struct mv_dataset *row, int64_t rows)
+{
+  char group[32];
+  struct mv_dataset inside = {.rank = row->rank - 1, .dims = {rows}}; /* the point is left out */
+  for (int d = 1; d < inside.rank; d++)
+    inside.dims[d] = row->dims[d + 1];
+  snprintf(group, sizeof group, "%lld", (long long)u);
+  hid_t dataset = dataset_open(shard, group, row->name);
+  if (dataset < 0 || (has_type(dataset, row->type) && has_shape(dataset, &inside)))
+    return dataset;
+  H5Dclose(dataset);
+  return -1;
+}
+
+int64_t mv_shard_place(int64_t shard, int64_t u, const struct mv_dataset *row, int64_t rows)
+{
+  hid_t dataset = shard_dataset(shard, u, row, rows);
+  haddr_t place = H5Dget_offset(dataset); /* of contiguous ones */
+  H5Dclose(dataset);
+  return place == HADDR_UNDEF ? -1 : (int64_t)place;
 }
 
 bool mv_shard_read(int64_t shard, int64_t u, const struct mv_dataset *row, int64_t rows, int64_t skip, int64_t count,
                    void *out)
 {
-  char group[32];
-  hsize_t start[MV_RANK_MAX] = {(hsize_t)skip}, box[MV_RANK_MAX];
-  struct mv_dataset inside = {.rank = row->rank - 1}; /* the point is left out, and there are only the unit's rows */
-  for (int d = 0; d < inside.rank; d++) {
-    inside.dims[d] = d ? row->dims[d + 1] : rows;
-    box[d] = (hsize_t)(d ? row->dims[d + 1] : count);
-  }
-  snprintf(group, sizeof group, "%lld", (long long)u);
-  hid_t dataset = dataset_open(shard, group, row->name), type = memory_type(dataset);
-  bool fine = dataset >= 0 && has_type(dataset, row->type) && has_shape(dataset, &inside) &&
-              box_read(dataset, type, inside.rank, start, box, out);
+  hsize_t start[MV_RANK_MAX] = {(hsize_t)skip}, box[MV_RANK_MAX] = {(hsize_t)count};
+  for (int d = 2; d < row->rank; d++)
+    box[d - 1] = (hsize_t)row->dims[d];
+  hid_t dataset = shard_dataset(shard, u, row, rows), type = memory_type(dataset);
+  bool fine = dataset >= 0 && box_read(dataset, type, H5P_DEFAULT, row->rank - 1, start, box, out);
   H5Tclose(type);
   H5Dclose(dataset);
   return fine;
@@ -382,57 +381,60 @@ static bool paths_collect(hid_t file, const char *group, int depth, struct paths
 
 static int compare_paths(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static void hash_number(struct mv_digest *digest, int64_t number) { mv_digest_add(digest, &number, sizeof number); }
+struct hash {
+  struct mv_digest *digest;
+  hid_t transfer; /* how to read */
+  void *buffer;   /* SLAB_ELEMENTS */
+};
 
-static bool hash_box(struct mv_digest *digest, hid_t dataset, hid_t type, int rank, const hsize_t *start,
-                     const hsize_t *count, void *buffer)
+static void hash_number(struct hash *hash, int64_t number) { mv_digest_add(hash->digest, &number, sizeof number); }
+
+static bool hash_box(struct hash *hash, hid_t dataset, hid_t type, int rank, const hsize_t *start, const hsize_t *count)
 {
   size_t elements = 1;
   for (int d = 0; d < rank; d++)
     elements *= count[d];
-  if (!box_read(dataset, type, rank, start, count, buffer))
+  if (!box_read(dataset, type, hash->transfer, rank, start, count, hash->buffer))
     return false;
   bool strings = H5Tget_class(type) == H5T_STRING;
   if (!strings)
-    mv_digest_add(digest, buffer, elements * H5Tget_size(type));
-  char **text = buffer;
+    mv_digest_add(hash->digest, hash->buffer, elements * H5Tget_size(type));
+  char **text = hash->buffer;
   for (size_t k = 0; strings && k < elements; k++) {
-    mv_digest_add(digest, text[k] ? text[k] : "", text[k] ? strlen(text[k]) + 1 : 1);
+    mv_digest_add(hash->digest, text[k] ? text[k] : "", text[k] ? strlen(text[k]) + 1 : 1);
     H5free_memory(text[k]);
   }
   return true;
 }
 
 /* All elements in row-major order: whole trailing axes, pieces of axis `split`, one index at a time before it. */
-static bool hash_elements(struct mv_digest *digest, hid_t dataset, hid_t type, int rank, const hsize_t *dims,
-                          void *buffer)
+static bool hash_elements(struct hash *hash, hid_t dataset, hid_t type, int rank, const hsize_t *dims)
 {
-  hsize_t start[H5S_MAX_RANK] = {0}, count[H5S_MAX_RANK], row = 1;
+  hsize_t start[H5S_MAX_RANK] = {0}, count[H5S_MAX_RANK], row = 1, before = 1;
   int split = rank - 1;
   for (; split > 0 && row * dims[split] <= SLAB_ELEMENTS; split--)
     row *= dims[split];
   if (rank == 0)
-    return hash_box(digest, dataset, type, 0, start, count, buffer);
-  hsize_t piece = SLAB_ELEMENTS / row;
-  for (int d = 0; d < rank; d++)
+    return hash_box(hash, dataset, type, 0, start, count);
+  for (int d = 0; d < rank; d++) {
     count[d] = d < split ? 1 : dims[d];
-  for (;;) {
+    before *= d < split ? dims[d] : 1;
+  }
+  for (hsize_t k = 0; k < before; k++) {
+    hsize_t rest = k;
+    for (int d = split - 1; d >= 0; rest /= dims[d--])
+      start[d] = rest % dims[d];
     for (start[split] = 0; start[split] < dims[split]; start[split] += count[split]) {
       hsize_t left = dims[split] - start[split];
-      count[split] = left < piece ? left : piece;
-      if (!hash_box(digest, dataset, type, rank, start, count, buffer))
+      count[split] = left < SLAB_ELEMENTS / row ? left : SLAB_ELEMENTS / row;
+      if (!hash_box(hash, dataset, type, rank, start, count))
         return false;
     }
-    start[split] = 0;
-    int d = split - 1;
-    while (d >= 0 && ++start[d] == dims[d])
-      start[d--] = 0;
-    if (d < 0)
-      return true;
   }
+  return true;
 }
 
-static bool hash_dataset(struct mv_digest *digest, hid_t file, const char *path, void *buffer)
+static bool hash_dataset(struct hash *hash, hid_t file, const char *path)
 {
   hsize_t dims[H5S_MAX_RANK] = {0};
   hid_t dataset = dataset_open(file, "", path), type = memory_type(dataset), space = H5Dget_space(dataset);
@@ -440,13 +442,13 @@ static bool hash_dataset(struct mv_digest *digest, hid_t file, const char *path,
   bool fine = rank >= 0 && H5Sget_simple_extent_npoints(space) > 0;
   if (fine) {
     bool text = H5Tget_class(type) == H5T_STRING;
-    mv_digest_add(digest, path, strlen(path) + 1);
-    hash_number(digest, H5Tget_class(type));
-    hash_number(digest, text ? 0 : (int64_t)H5Tget_size(type));
-    hash_number(digest, rank);
+    mv_digest_add(hash->digest, path, strlen(path) + 1);
+    hash_number(hash, H5Tget_class(type));
+    hash_number(hash, text ? 0 : (int64_t)H5Tget_size(type));
+    hash_number(hash, rank);
     for (int d = 0; d < rank; d++)
-      hash_number(digest, (int64_t)dims[d]);
-    fine = hash_elements(digest, dataset, type, rank, dims, buffer);
+      hash_number(hash, (int64_t)dims[d]);
+    fine = hash_elements(hash, dataset, type, rank, dims);
   }
   H5Sclose(space);
   H5Tclose(type);
@@ -454,33 +456,34 @@ static bool hash_dataset(struct mv_digest *digest, hid_t file, const char *path,
   return fine;
 }
 
-/* `sums`: compared with checksums.xxh128 first. */
-static int file_hash(const char *run_or_file, bool sums, char hex[33])
+/* `compare`: the file with checksums.xxh128, chunks with their checksums. */
+static int file_hash(const char *run_or_file, bool compare, char hex[33])
 {
   char path[4096];
   hid_t file = file_open(run_or_file, path);
   if (file < 0)
     return MV_EXIT_DATA;
-  if (sums && !mv_results_sum_fits(path)) {
+  if (compare && !mv_results_sum_fits(path)) {
     H5Fclose(file);
     return MV_EXIT_DATA;
   }
   struct paths paths = {0};
-  struct mv_digest *digest = mv_digest_start();
-  void *buffer = mv_memory_take(SLAB_ELEMENTS, 8);
+  struct hash hash = {mv_digest_start(), H5Pcreate(H5P_DATASET_XFER), mv_memory_take(SLAB_ELEMENTS, 8)};
+  H5Pset_edc_check(hash.transfer, compare ? H5Z_ENABLE_EDC : H5Z_DISABLE_EDC);
   bool fine = paths_collect(file, "", 0, &paths);
   if (!fine)
     mv_store_say("%s: damaged: its groups cannot be read", path);
   qsort(paths.path, paths.count, sizeof *paths.path, compare_paths);
   for (size_t k = 0; k < paths.count; k++) {
-    if (fine && !hash_dataset(digest, file, paths.path[k], buffer)) {
+    if (fine && !hash_dataset(&hash, file, paths.path[k])) {
       mv_store_say("%s: damaged: %s cannot be read", path, paths.path[k]);
       fine = false;
     }
     free(paths.path[k]);
   }
-  mv_digest_end(digest, hex);
-  free(buffer);
+  mv_digest_end(hash.digest, hex);
+  free(hash.buffer);
+  H5Pclose(hash.transfer);
   free(paths.path);
   H5Fclose(file);
   return fine ? MV_EXIT_OK : MV_EXIT_DATA;

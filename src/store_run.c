@@ -350,11 +350,10 @@ static int write_shard(struct mv_store *store, struct mv_shard *shard)
     return MV_EXIT_IO;
   }
   do
-    fine = has_room(store, image.size) && mv_file_create(store->run, name, image.bytes, image.size);
+    fine = has_room(store, image.size) && mv_file_create(store->run, name, image.bytes, image.size, shard->xxh3);
   while (!fine && wait_for_room(store, name, image.size, &waited));
   int error = errno;
   shard->bytes = (int64_t)image.size;
-  mv_bytes_digest(image.bytes, image.size, shard->xxh3);
   mv_image_free(&image);
   errno = error;
   if (fine) {

@@ -34,6 +34,11 @@ int64_t mv_dataset_elements(const struct mv_dataset *dataset)
   return elements;
 }
 
+size_t mv_dataset_row_bytes(const struct mv_dataset *dataset)
+{
+  return (size_t)(mv_dataset_elements(dataset) / (dataset->dims[0] * dataset->dims[1])) * mv_type_bytes(dataset->type);
+}
+
 /* --- building the table ---------------------------------------------------------------------------------- */
 
 /* In the group that is being added, the last one of the table. */
@@ -373,48 +378,35 @@ const char *mv_schema_refuses(const struct mv_job *job)
 /* A note is a whole number. One that is not has no place in an int64; the least int64 stands for it. */
 static int64_t note_value(double x) { return x > -9e15 && x < 9e15 ? (int64_t)x : INT64_MIN; }
 
-static const void *gather_output(const struct mv_dataset *dataset, const struct mv_layout *layout,
-                                 const struct mv_result *result, void **scratch)
+static void gather_output(const struct mv_dataset *dataset, const struct mv_layout *layout,
+                          const struct mv_result *result, char *out)
 {
-  int64_t count = result->head->unit.count, size = layout->size[dataset->output];
-  *scratch = mv_memory_grow(*scratch, (size_t)(count * size), 8);
-  for (int64_t r = 0; r < count; r++) {
+  const int64_t size = layout->size[dataset->output];
+  for (int64_t r = 0; r < result->head->unit.count; r++) {
     const double *x = result->values + r * layout->values + layout->offset[dataset->output];
     if (dataset->type == MV_TYPE_DOUBLE)
-      memcpy((double *)*scratch + r * size, x, (size_t)size * sizeof *x);
-    else
-      for (int64_t k = 0; k < size; k++)
-        ((int64_t *)*scratch)[r * size + k] = note_value(x[k]);
+      memcpy(out, x, (size_t)size * sizeof *x);
+    for (int64_t k = 0; k < size && dataset->type != MV_TYPE_DOUBLE; k++)
+      memcpy(out + 8 * k, &(int64_t){note_value(x[k])}, 8);
+    out += 8 * size;
   }
-  return *scratch;
 }
 
-const void *mv_dataset_gather(const struct mv_dataset *dataset, const struct mv_plan *plan,
-                              const struct mv_result *result, void **scratch)
+void mv_dataset_gather(const struct mv_dataset *dataset, const struct mv_plan *plan, const struct mv_result *result,
+                       void *out)
 {
-  switch (dataset->part) {
-  case MV_PART_OUTPUT:
-    return gather_output(dataset, &plan->layout[dataset->entry], result, scratch);
-  case MV_PART_STATUS:
-    return result->status;
-  case MV_PART_COUNT:
-    return result->count;
-  case MV_PART_NONFINITE:
-    return result->nonfinite;
-  case MV_PART_MEAN:
-    return result->mean;
-  case MV_PART_COMOMENT:
-    return result->comoment;
-  case MV_PART_LARGEST:
-    return result->largest;
-  case MV_PART_LARGEST_ID:
-    return result->largest_id;
-  case MV_PART_WHOLE:
-  case MV_PART_INDEX:
-    break;
+  const void *const from[] = {[MV_PART_STATUS] = result->status,        [MV_PART_COUNT] = result->count,
+                              [MV_PART_NONFINITE] = result->nonfinite,  [MV_PART_MEAN] = result->mean,
+                              [MV_PART_COMOMENT] = result->comoment,    [MV_PART_LARGEST] = result->largest,
+                              [MV_PART_LARGEST_ID] = result->largest_id};
+  int64_t first, rows;
+  mv_dataset_rows(plan, &result->head->unit, &first, &rows);
+  if (dataset->part == MV_PART_OUTPUT) {
+    gather_output(dataset, &plan->layout[dataset->entry], result, out);
+    return;
   }
-  assert(!"a dataset that units do not fill");
-  return NULL;
+  assert(dataset->part >= MV_PART_STATUS && "a dataset that units fill");
+  memcpy(out, from[dataset->part], (size_t)rows * mv_dataset_row_bytes(dataset));
 }
 
 void mv_dataset_rows(const struct mv_plan *plan, const struct mv_unit *unit, int64_t *first, int64_t *count)

@@ -19,8 +19,7 @@
 #include "metavar/memory.h"
 #include "metavar/version.h"
 
-#define CHUNK_BYTES (256 << 10)
-#define IMAGE_STEP  (1 << 20) /* room in a shard for what is not rows */
+#define IMAGE_STEP (1 << 20) /* room in a shard for what is not rows */
 
 /* The innermost cause of the first HDF5 error since mv_hdf5_start. */
 static char reason[256];
@@ -157,18 +156,6 @@ static bool put_fields(hid_t group, const char *prefix, const struct mv_field *t
 
 /* --- datasets -------------------------------------------------------------------------------------------- */
 
-/* Chunks of whole trailing axes as far as they fit, at least one element; an axis that is cut is cut into equal parts,
- * because the last chunk has its full size in the file. */
-static void chunk_shape(int rank, const hsize_t *dims, size_t element, hsize_t *chunk)
-{
-  hsize_t room = CHUNK_BYTES / element;
-  for (int d = rank - 1; d >= 0; d--) {
-    hsize_t parts = (dims[d] + room - 1) / room;
-    chunk[d] = (dims[d] + parts - 1) / parts;
-    room = room / chunk[d] > 0 ? room / chunk[d] : 1;
-  }
-}
-
 /* What stands where a cell has no row. */
 static void fill_set(hid_t creation, enum mv_type type, enum mv_part part)
 {
@@ -194,7 +181,10 @@ static hid_t dataset_create(hid_t group, const struct mv_dataset *row)
   H5Pset_attr_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
   fill_set(creation, type, row->part);
   if (rank > 0 && type != MV_TYPE_STRING) {
-    chunk_shape(rank, dims, mv_type_bytes(type), chunk);
+    int64_t shape[MV_RANK_MAX];
+    mv_chunk_shape(row, shape);
+    for (int d = 0; d < rank; d++)
+      chunk[d] = (hsize_t)shape[d];
     H5Pset_chunk(creation, rank, chunk);
     H5Pset_fletcher32(creation);
   }
@@ -277,24 +267,29 @@ static void row_box(const struct mv_dataset *row, int64_t count, hsize_t *dims)
     dims[d - 1] = (hsize_t)row->dims[d];
 }
 
-static bool part_write(hid_t group, const struct mv_dataset *row, int64_t count, const void *data)
+/* Room for the rows of a unit, without contents. Where it is in the file; HADDR_UNDEF: HDF5 failed. */
+static haddr_t part_create(hid_t group, const struct mv_dataset *row, int64_t count)
 {
   hsize_t dims[MV_RANK_MAX];
   row_box(row, count, dims);
   hid_t space = H5Screate_simple(row->rank - 1, dims, NULL), type = type_open(row->type);
-  hid_t dataset = H5Dcreate2(group, row->name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-  bool fine = dataset >= 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
+  hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
+  hid_t dataset = H5Dcreate2(group, row->name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  haddr_t place = H5Dget_offset(dataset);
+  H5Pclose(creation);
   H5Tclose(type);
   H5Sclose(space);
-  return H5Dclose(dataset) >= 0 && fine;
+  return H5Dclose(dataset) >= 0 ? place : HADDR_UNDEF;
 }
 
-static bool unit_write(hid_t file, int number, const struct mv_plan *plan, const struct mv_schema *schema,
-                       const struct mv_result *result, void **scratch)
+/* Appends the places of its datasets. */
+static bool unit_create(hid_t file, int number, const struct mv_plan *plan, const struct mv_schema *schema,
+                        const struct mv_unit *unit, haddr_t **place, size_t *places)
 {
   char name[32];
   int64_t first, count;
-  const struct mv_unit *unit = &result->head->unit;
   snprintf(name, sizeof name, "%d", number);
   hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
   bool fine =
@@ -303,18 +298,32 @@ static bool unit_write(hid_t file, int number, const struct mv_plan *plan, const
   mv_dataset_rows(plan, unit, &first, &count);
   for (int k = 0; k < schema->count && fine; k++) {
     const struct mv_dataset *row = &schema->dataset[k];
-    if (row->entry == mv_plan_entry(plan, (int)unit->cell))
-      fine = part_write(group, row, count, mv_dataset_gather(row, plan, result, scratch));
+    if (row->entry != mv_plan_entry(plan, (int)unit->cell))
+      continue;
+    *place = mv_memory_grow(*place, *places + 1, sizeof **place);
+    (*place)[*places] = part_create(group, row, count);
+    fine = (*place)[(*places)++] != HADDR_UNDEF;
   }
   return H5Gclose(group) >= 0 && fine;
+}
+
+/* Rows go to their places in the image, past HDF5: one copy instead of two. */
+static void image_fill(char *bytes, const struct mv_plan *plan, const struct mv_schema *schema,
+                       const struct mv_result *results, int count, const haddr_t *place)
+{
+  for (int k = 0; k < count; k++)
+    for (int d = 0; d < schema->count; d++)
+      if (schema->dataset[d].entry == mv_plan_entry(plan, (int)results[k].head->unit.cell))
+        mv_dataset_gather(&schema->dataset[d], plan, &results[k], bytes + *place++);
 }
 
 bool mv_image_make(const struct mv_plan *plan, const struct mv_schema *schema, const struct mv_result *results,
                    int count, struct mv_image *image)
 {
   mv_hdf5_start();
-  void *scratch = NULL, **bytes = NULL;
-  size_t about = IMAGE_STEP;
+  void **bytes = NULL;
+  haddr_t *place = NULL;
+  size_t about = IMAGE_STEP, places = 0;
   for (int k = 0; k < count; k++)
     about += (size_t)results[k].head->bytes;
   hid_t access = mv_hdf5_access();
@@ -325,11 +334,13 @@ bool mv_image_make(const struct mv_plan *plan, const struct mv_schema *schema, c
                          access); /* no file can have this name: HDF5 reads one that is there */
   bool fine = file >= 0;
   for (int k = 0; k < count && fine; k++)
-    fine = unit_write(file, k, plan, schema, &results[k], &scratch);
+    fine = unit_create(file, k, plan, schema, &results[k].head->unit, &place, &places);
   ssize_t size = fine && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 ? H5Fget_file_image(file, NULL, 0) : -1;
   fine = size > 0 && H5Fget_vfd_handle(file, access, (void **)&bytes) >= 0; /* of this driver: its memory */
   H5Pclose(access);
-  free(scratch);
+  if (fine)
+    image_fill(*bytes, plan, schema, results, count, place);
+  free(place);
   *image = (struct mv_image){.bytes = fine ? *bytes : NULL, .size = fine ? (size_t)size : 0, .file = file};
   if (!fine)
     mv_image_free(image);
@@ -430,12 +441,43 @@ int64_t mv_results_dataset(int64_t results, const struct mv_dataset *row)
   return H5Dopen2(results, path, H5P_DEFAULT);
 }
 
-bool mv_results_put(int64_t dataset, const struct mv_dataset *row, int point, int64_t first, int64_t count,
-                    const void *rows)
+static bool rows_write(int64_t dataset, const struct mv_dataset *row, int point, int64_t first, int64_t count,
+                       const void *rows)
 {
   hsize_t start[MV_RANK_MAX] = {(hsize_t)point, (hsize_t)first}, box[MV_RANK_MAX] = {1};
   row_box(row, count, box + 1);
   return box_write(dataset, row->type, row->rank, start, box, rows);
+}
+
+/* A chunk as it lies in the file: the rows, zeros where the last one is longer than the axis, the checksum. */
+static bool chunk_write(int64_t dataset, int point, int64_t first, const void *rows, size_t bytes, size_t whole)
+{
+  unsigned char chunk[MV_CHUNK_BYTES + 4];
+  memcpy(chunk, rows, bytes);
+  memset(chunk + bytes, 0, whole - bytes);
+  uint32_t sum = mv_fletcher32(chunk, whole);
+  for (int k = 0; k < 4; k++)
+    chunk[whole + (size_t)k] = (unsigned char)(sum >> 8 * k);
+  hsize_t start[MV_RANK_MAX] = {(hsize_t)point, (hsize_t)first};
+  return H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, start, whole + 4, chunk) >= 0;
+}
+
+/* Chunks that the rows fill are written as they are, past HDF5's cache and filters, which take twice the time. */
+bool mv_results_put(int64_t dataset, const struct mv_dataset *row, int point, int64_t first, int64_t count,
+                    const void *rows)
+{
+  const int64_t each = mv_chunk_rows(row), length = row->dims[1];
+  const size_t bytes = mv_dataset_row_bytes(row);
+  bool fine = each > 0 || rows_write(dataset, row, point, first, count, rows);
+  for (int64_t at = first, end; each > 0 && at < first + count && fine; at = end) {
+    const int64_t next = (at / each + 1) * each, last = next < length ? next : length;
+    const char *from = (const char *)rows + (size_t)(at - first) * bytes;
+    end = last < first + count ? last : first + count;
+    fine = at % each == 0 && end == last
+               ? chunk_write(dataset, point, at, from, (size_t)(end - at) * bytes, (size_t)each * bytes)
+               : rows_write(dataset, row, point, at, end - at, from);
+  }
+  return fine;
 }
 
 bool mv_results_release(int64_t dataset) { return H5Dclose(dataset) >= 0; }

@@ -8,6 +8,8 @@
  *   store_row.c       one row back from the shards
  *   store_carried.c   what lifetimes carry from update to update
  *   store_finish.c    from shards to results.h5
+ *   store_ahead.c     shards read and compared with their digests, one ahead
+ *   store_chunk.c     chunks of results.h5: shapes, checksums
  *   store_attempt.c   the record of one start
  *   store_progress.c  how far a run is
  *   store_manifest.c  which samples are committed
@@ -44,15 +46,19 @@ char *mv_file_read(int directory, const char *name, size_t *size);
 /* Replaces a file: temporary name, fsync, rename, fsync of the directory. False: errno says why, nothing is left
  * behind. */
 bool mv_file_write(int directory, const char *name, const void *bytes, size_t size);
-/* The same for a name that must be new: errno EEXIST if it, or the temporary one, is there. */
-bool mv_file_create(int directory, const char *name, const void *bytes, size_t size);
+/* The same for a name that must be new, errno EEXIST if it, or the temporary one, is there; and the XXH3-128. */
+bool mv_file_create(int directory, const char *name, const void *bytes, size_t size, char hex[33]);
 /* The last half of mv_file_write for a file that is written already. */
 bool mv_file_publish(int directory, const char *temporary, const char *name);
 bool mv_file_sync(int directory, const char *name); /* its bytes; not its name */
 /* Appends and fsyncs; name: for mv_kill_here. */
 bool mv_file_append(int fd, const char *name, const void *bytes, size_t size);
+/* Asks the system to begin writing its bytes to the disk: for speed, nothing depends on it. */
+void mv_file_hasten(int directory, const char *name);
 /* Size and XXH3-128 of a regular file. */
 bool mv_file_digest(int directory, const char *name, int64_t *bytes, char hex[33]);
+/* Its first bytes, and their XXH3-128; false if it does not have so many. */
+bool mv_file_load(int directory, const char *name, char *out, int64_t bytes, char hex[33]);
 void mv_bytes_digest(const void *bytes, size_t size, char hex[33]);
 /* XXH3-128 of bytes as they come. */
 struct mv_digest;
@@ -180,6 +186,16 @@ bool mv_line_whole(const char *line, size_t length);
 char *mv_manifest_line(const struct mv_shard *, const struct mv_unit *written);
 /* NULL, or what is wrong with the file of a shard; the contents are checked if `digest`. */
 const char *mv_shard_fault(int run, const struct mv_shard *, bool digest);
+/* The same, contents checked, of what it reads: out[shard->bytes]. */
+const char *mv_shard_load(int run, const struct mv_shard *, void *out);
+
+/* Shards for results.h5 in turn, each loaded, and what is wrong with it; the array must stay. A thread loads the next one
+ * and hastens results.h5.part to the disk. */
+struct mv_ahead;
+struct mv_ahead *mv_ahead_start(int run, const struct mv_shard *const *, int64_t count);
+const char *mv_ahead_next(struct mv_ahead *, const char **bytes); /* good until released */
+void mv_ahead_release(struct mv_ahead *);
+void mv_ahead_stop(struct mv_ahead *);
 
 /* --- what lifetimes carry --------------------------------------------------------------------------------- */
 
@@ -263,15 +279,22 @@ const char *mv_schema_refuses(const struct mv_job *);
 size_t mv_schema_bytes(const struct mv_schema *, const struct mv_plan *); /* of results.h5, about */
 int64_t mv_dataset_elements(const struct mv_dataset *);
 size_t mv_type_bytes(enum mv_type);
+size_t mv_dataset_row_bytes(const struct mv_dataset *); /* of one row of one point of a streamed dataset */
 static inline int64_t mv_dataset_index(const struct mv_dataset *d, int64_t k)
 {
   return k * d->step / d->divide % d->modulus;
 }
-/* The part of a result that goes into a streamed dataset, row after row; scratch is malloc'ed space that grows. */
-const void *mv_dataset_gather(const struct mv_dataset *, const struct mv_plan *, const struct mv_result *,
-                              void **scratch);
+/* Copies the part of a result that goes into a streamed dataset, row after row. */
+void mv_dataset_gather(const struct mv_dataset *, const struct mv_plan *, const struct mv_result *, void *out);
 /* Rows [first, first + count) of axis 1 that a unit fills. */
 void mv_dataset_rows(const struct mv_plan *, const struct mv_unit *, int64_t *first, int64_t *count);
+
+/* Chunks of results.h5. How many rows of one point, and nothing else, each has; 0: they are cut otherwise. What HDF5's
+ * filter fletcher32 puts behind these bytes. */
+#define MV_CHUNK_BYTES (256 << 10) /* at most, or one element */
+void mv_chunk_shape(const struct mv_dataset *, int64_t chunk[MV_RANK_MAX]);
+int64_t mv_chunk_rows(const struct mv_dataset *);
+uint32_t mv_fletcher32(const void *, size_t);
 
 /* Names of layout.moments values and of layout.vectors vectors, malloc'ed. */
 void mv_label_values(const struct mv_layout *, char **label);
@@ -307,13 +330,16 @@ bool mv_image_make(const struct mv_plan *, const struct mv_schema *, const struc
                    struct mv_image *);
 void mv_image_free(struct mv_image *);
 
-/* Both -1 on failure; closed by mv_hdf5_close. A new results.h5 has all but the rows that come from shards. */
+/* All -1 on failure; closed by mv_hdf5_close. A new results.h5 has all but the rows that come from shards. */
 int64_t mv_results_create(const char *path, const struct mv_job *, const struct mv_schema *);
 int64_t mv_shard_open(const char *path);
 bool mv_hdf5_close(int64_t file); /* false: not all was written */
 
 /* Whether unit number u of a shard says that it is this one. */
 bool mv_shard_holds(int64_t shard, int64_t u, const struct mv_unit *);
+/* Where in the file the `rows` rows lie that unit number u has of a streamed dataset, one after the other; -1: they do
+ * not, or are not there as they should be. */
+int64_t mv_shard_place(int64_t shard, int64_t u, const struct mv_dataset *, int64_t rows);
 /* Rows [skip, skip + count) of the `rows` rows that unit number u has of a streamed dataset. */
 bool mv_shard_read(int64_t shard, int64_t u, const struct mv_dataset *, int64_t rows, int64_t skip, int64_t count,
                    void *out);
@@ -321,10 +347,12 @@ bool mv_shard_read(int64_t shard, int64_t u, const struct mv_dataset *, int64_t 
  * False on release: not all was written. */
 int64_t mv_results_dataset(int64_t results, const struct mv_dataset *);
 bool mv_results_release(int64_t dataset);
-/* Writes rows [first, first + count) of one point. */
+/* Writes rows [first, first + count) of one point, which nobody has written before. */
 bool mv_results_put(int64_t dataset, const struct mv_dataset *, int point, int64_t first, int64_t count,
                     const void *rows);
 
+/* RUN or a file: the path of the results file, which is regular; false: told. */
+bool mv_results_find(const char *run_or_file, char path[4096]);
 /* Whether a results file is what the checksums beside it say, if they say something; told if not. */
 bool mv_results_sum_fits(const char *path);
 
@@ -362,7 +390,7 @@ struct mv_rows mv_pieces_rows(struct mv_pieces *, int cell); /* one cell at a ti
 
 /* Writes RUN/results.h5 from the shards: temporary name, fsync, rename. digest[33], or NULL. Exit code, errors told. */
 int mv_results_make(int run, const char *path, const struct mv_plan *, const struct mv_manifest *, char *digest);
-/* mv_results_digest without a look at checksums. */
+/* mv_results_digest without a look at checksums: of a file that this process has just written. */
 int mv_results_hash(const char *run_or_file, char hex[33]);
 
 /* Rows [first, first + count) of axis 1, at the cell's point, of the dataset of that part (and output; -1). False: told.
