@@ -53,7 +53,7 @@ struct mv_shape {
   int lanes;         /* 1: lifetimes one at a time, by the scalar kernel, which has BLAS; 0: as many as the kernel */
   unsigned hessians; /* bit set of (1u << enum mv_hessian) that step_jvp understands */
   bool expected;     /* step reports V_n = E[R_n | theta_n] */
-  bool biased;       /* the derivative of the surrogate has not the mean D_n, or there is a baseline that biases */
+  bool biased; /* the derivative of the surrogate has not the mean D_n, a baseline biases, or steps jump in theta */
   struct mv_draws at_instance, at_init, at_step;
 };
 

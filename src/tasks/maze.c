@@ -11,6 +11,8 @@
  *   first_state_discounted: w = discount^t G, exact: its derivative has the mean D_n     first_state: w = G, as published
  *   first_state_adv: w = A = G - v, and R_n - mean_b v_{b,0} in the correction, as published: v has learned from the choices
  *   that the correction credits, so it is biased.
+ * With relu (as published) an update jumps where a unit switches. The mean of the derivatives along lifetimes lacks what the
+ * jumps add (Lee, Yu & Yang 2018), so it is not the derivative of the mean; tanh has none.
  * theta: actor, critic, the last rewards, the goal (1: green pays, 0: blue). The goal is the task instance; every flip_every
  * steps of one environment it is drawn anew, maybe the same.
  */
@@ -41,7 +43,7 @@ static const struct mv_field fields[] = {
     {"hidden", MV_INT_LIST, offsetof(struct settings, hidden), "[256, 256]", 1, 2048, NULL, "1",
      "units of the hidden layers of the actor, and of the critic"},
     {"activation", MV_CHOICE, offsetof(struct settings, activation), "relu", 0, 0, activations, NULL,
-     "of these units; an update by relu jumps where a unit switches, which no derivative sees"},
+     "of these units; updates by relu jump where a unit switches, which biases derivatives; tanh is smooth"},
     {"discount", MV_REAL, offsetof(struct settings, discount), "0.99", 0, 1, NULL, "1", "of later rewards in a return"},
     {"vf_coef", MV_REAL, offsetof(struct settings, vf_coef), "0.1", 0, 1e6, NULL, "1",
      "share of the critic's loss in the inner loss"},
@@ -117,6 +119,9 @@ static void complete(void *settings, int64_t steps, struct mv_complaints *compla
                 (long long)(s->environments * s->horizon), (long long)units);
 }
 
+/* An update by the gradients of such units is not continuous in theta. */
+static bool jumps(const struct settings *s) { return s->activation == MV_RELU && s->hidden.count > 0; }
+
 static int scratch_size(const struct settings *s)
 {
   struct mv_actor_critic ac = learner(s);
@@ -137,7 +142,7 @@ static struct mv_shape shape(const void *settings)
                            .scratch = scratch_size(s),
                            .lanes = 1,
                            .hessians = 1u << MV_PATHWISE,
-                           .biased = s->outer_loss != FIRST_STATE_DISCOUNTED,
+                           .biased = s->outer_loss != FIRST_STATE_DISCOUNTED || jumps(s),
                            .at_instance = {.uniforms = 1},
                            .at_init = {.uniforms = mv_nn_draws(&ac.actor) + mv_nn_draws(&ac.critic)},
                            .at_step = {.uniforms = 1 + environments * MV_MAZE_PLACED + ac.rows * MV_MAZE_RESPAWNS,
@@ -372,11 +377,12 @@ static void step_vjp(const struct mv_life *life, int64_t n, const num *theta, co
 
 MV_TASK(maze) = {
     .name = "maze",
-    .doc = "A grid world (Vuorio et al. 2022, section on MDPs): a player, an object that pays 1 and one that costs 1; "
-           "steps cost 0.04. An actor and a critic, networks of `hidden` units, start at random weights and learn by "
-           "gradient descent on a Monte Carlo actor-critic loss from batches of `environments` episodes. The share of "
-           "the entropy in that loss is meta-learned: sigmoid(eta), or a network of the last rewards. R_n is the mean "
-           "discounted return. Only outer_loss first_state_discounted has an unbiased direct term.",
+    .doc =
+        "A grid world (Vuorio et al. 2022, section on MDPs): a player, an object that pays 1 and one that costs 1; "
+        "steps cost 0.04. An actor and a critic, networks of `hidden` units, start at random weights and learn by "
+        "gradient descent on a Monte Carlo actor-critic loss from batches of `environments` episodes. The share of "
+        "the entropy in that loss is meta-learned: sigmoid(eta), or a network of the last rewards. R_n is the mean "
+        "discounted return. Derivatives are unbiased with outer_loss first_state_discounted and activation tanh alone.",
     .fields = fields,
     .settings_size = sizeof(struct settings),
     .complete = complete,

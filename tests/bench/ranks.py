@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""ranks.py [TURNS] - real runs: one rank and two, storing samples or moments, many idle ranks; results.h5, analyze, memory.
+"""ranks.py [TURNS] - real runs: one rank and two, of the bandit and of networks, storing samples or moments, many idle ranks;
+results.h5, analyze, memory.
 
-Appends to results/ranks.csv. Five minutes on two calm cores with 5 turns, under 60 s each. All ratios are medians over turns,
+Appends to results/ranks.csv. Ten minutes on two calm cores with 5 turns, under 60 s each. All ratios are medians over turns,
 of runs of one turn. Rates are the run's own: samples over the time from the first unit to the last commit; `seconds`
 includes the launcher and results.h5; `processor` is the processor time of all ranks and of the launcher, which other
 programs on the machine change little.
@@ -22,6 +23,8 @@ METAVAR = os.environ.get("METAVAR", "build/metavar")
 OUT = "tests/bench/results/ranks.csv"
 # As the study, with one block for each cell: some 20 s of one core, in 175 units.
 PART = ["jobs/v22_bandit_long.yaml", "--set", "estimators.*.replicates=5000", "--set", "block=5000"]
+SAMPLES = ["--set", "estimators.*.store=samples"]
+MAZE = ["jobs/maze_gradients.yaml", "--set", "estimators.*.replicates=40"]  # as long
 TURNS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 RANKS = (8, 16, 32, 64)
 UNITS = 300_000  # of one lane group
@@ -77,15 +80,12 @@ def run(ranks, job, name, *options, bind=()):
             "processor": processor, "master_mib": memory.peak.get(False, 0), "worker_mib": memory.peak.get(True, 0)}
 
 
-def bound(core, name):
-    return run(1, PART, name, bind=("taskset", "-c", str(core)))
-
-
-def side_by_side():
+def side_by_side(job):
     """Rates of one run on each of two cores, at the same time."""
     with ThreadPoolExecutor() as pool:
-        runs = list(pool.map(bound, sorted(os.sched_getaffinity(0))[:2], ("first", "second")))
-    return {"rate": sum(one["rate"] for one in runs)}
+        runs = [pool.submit(run, 1, job, f"core{core}", bind=("taskset", "-c", str(core)))
+                for core in sorted(os.sched_getaffinity(0))[:2]]
+    return {"rate": sum(one.result()["rate"] for one in runs)}
 
 
 def line(what, ranks, **values):
@@ -107,16 +107,15 @@ def line(what, ranks, **values):
     print(f"{what}, {ranks} ranks: " + ", ".join(f"{k} {row[k]}" for k in values), flush=True)
 
 
-def one_and_two():
+def one_and_two(what, job, samples=False):
     """One rank, two ranks, two ranks that keep every sample, two that are not one run: by turns."""
-    samples = ("--set", "estimators.*.store=samples")
-    ways = {"one": lambda: run(1, PART, "one"), "two": lambda: run(2, PART, "two"),
-            "samples": lambda: run(2, PART, "samples", *samples),
-            "both": side_by_side}
+    ways = {"one": lambda: run(1, job, "one"), "two": lambda: run(2, job, "two"), "both": lambda: side_by_side(job)}
+    if samples:
+        ways["samples"] = lambda: run(2, job, "samples", *SAMPLES)
     turns = []
     for turn in range(TURNS):
         turns.append({way: start() for way, start in ways.items()})
-        print(f"turn {turn + 1}: " + ", ".join(f"{way} {one['rate']:.4g}/s" for way, one in turns[-1].items()), flush=True)
+        print(f"{what}, turn {turn + 1}: " + ", ".join(f"{way} {one['rate']:.4g}/s" for way, one in turns[-1].items()), flush=True)
 
     def median(way, key):
         return statistics.median(turn[way][key] for turn in turns)
@@ -127,11 +126,12 @@ def one_and_two():
     def all_of(way):
         return {key: median(way, key) for key in ("seconds", "rate", "processor", "master_mib", "worker_mib")}
 
-    line("long study", 1, **all_of("one"))
-    line("long study", 2, **all_of("two"), ratio=ratio("two", "one", "rate"),
-         processor_ratio=2 * ratio("one", "two", "processor"), two_alone=ratio("both", "one", "rate"))
-    line("long study, all samples", 2, **all_of("samples"), ratio=ratio("samples", "two", "seconds"),
-         processor_ratio=ratio("samples", "two", "processor"))
+    line(what, 1, **all_of("one"))
+    line(what, 2, **all_of("two"), ratio=ratio("two", "one", "rate"), processor_ratio=2 * ratio("one", "two", "processor"),
+         two_alone=ratio("both", "one", "rate"))
+    if samples:
+        line(what + ", all samples", 2, **all_of("samples"), ratio=ratio("samples", "two", "seconds"),
+             processor_ratio=ratio("samples", "two", "processor"))
 
 
 def afterwards():
@@ -139,7 +139,7 @@ def afterwards():
     path = os.path.join(SCRATCH, "samples")
     size = os.path.getsize(os.path.join(path, "results.h5")) / 1e6
     os.remove(os.path.join(path, "results.h5"))
-    for what, command in (("results.h5 from shards", ["run", *PART, "--set", "estimators.*.store=samples", "-o", path]),
+    for what, command in (("results.h5 from shards", ["run", *PART, *SAMPLES, "-o", path]),
                           ("analyze", ["analyze", path, "--bootstrap", "1000"])):
         start = time.monotonic()
         subprocess.run([METAVAR, *command], check=True, stdout=subprocess.DEVNULL)
@@ -158,12 +158,13 @@ def idle_ranks():
 
 
 if __name__ == "__main__":
-    print("ranks.py: one rank and two on a part of the long study, every sample against moments, results.h5 and analyze, "
+    print("ranks.py: one rank and two on the maze and on a part of the long study, every sample against moments, results.h5 and analyze, "
           "units of no time with 8 to 64 ranks", flush=True)
     os.makedirs("runs", exist_ok=True)
     SCRATCH = tempfile.mkdtemp(prefix="bench.", dir="runs")
     try:
-        one_and_two()
+        one_and_two("maze", MAZE)
+        one_and_two("long study", PART, samples=True)
         afterwards()
         idle_ranks()
     finally:
