@@ -33,7 +33,7 @@
 #define NAP_MOST    1000000             /* up to this */
 #define TAG_BYE     1000                /* of the end; not for others */
 #define GAP_SECONDS 1.0                 /* longer between two polls: this process was stopped */
-#define ARRIVING    ((size_t)256 << 20) /* bytes under way here beyond which senders wait */
+#define ARRIVING    ((size_t)256 << 20) /* bytes awaited here beyond which senders wait */
 
 struct posted { /* a message that its receiver has not taken yet */
   struct posted *next;
@@ -48,6 +48,7 @@ struct arrival { /* a message that is under way here */
   int source, tag;
   void *bytes;
   size_t size, room;
+  size_t awaited; /* size, or 0: set aside */
 };
 
 struct mv_comm {
@@ -62,7 +63,7 @@ struct mv_comm {
   size_t lent_size;
   MPI_Request loan;                /* of mv_comm_lend */
   struct arrival *arriving, *free; /* oldest first; for others, with their buffers */
-  size_t arriving_bytes;
+  size_t awaited;                  /* bytes, of all that arrives */
 };
 
 /* The rank that the launcher gave this process, as text; NULL without launcher. Open MPI's mpirun; PMIx (srun
@@ -212,19 +213,17 @@ static void clear_posted(struct mv_comm *c)
   }
 }
 
-/* Receives the message that a probe has found. */
-static size_t receive_found(const MPI_Status *found, int *source, int *tag, void **buffer, size_t *capacity)
+/* Begins to receive the message that a probe has found; its size. */
+static size_t begin(const MPI_Status *found, void **buffer, size_t *room, MPI_Request *request)
 {
   int size;
   MPI_Get_count(found, MPI_BYTE, &size);
-  if ((size_t)size > *capacity || !*buffer) {
+  if ((size_t)size > *room || !*buffer) {
     free(*buffer);
-    *capacity = size > 0 ? (size_t)size : 1;
-    *buffer = mv_memory_take(1, *capacity);
+    *room = size > 0 ? (size_t)size : 1;
+    *buffer = mv_memory_grow(NULL, *room, 1);
   }
-  *source = found->MPI_SOURCE;
-  *tag = found->MPI_TAG;
-  MPI_Recv(*buffer, size, MPI_BYTE, *source, *tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+  MPI_Irecv(*buffer, size, MPI_BYTE, found->MPI_SOURCE, found->MPI_TAG, MPI_COMM_WORLD, request);
   return (size_t)size;
 }
 
@@ -255,39 +254,43 @@ void mv_comm_lend(struct mv_comm *c, int to, int tag, const void *bytes, size_t 
   MPI_Isend(bytes, count_of(size), MPI_BYTE, to, tag, MPI_COMM_WORLD, &c->loan);
 }
 
-bool mv_comm_taken(struct mv_comm *c, double seconds)
+static bool over_within(MPI_Request *request, double seconds)
 {
   struct patience p = {.seconds = seconds};
   int over;
   do {
-    MPI_Test(&c->loan, &over, MPI_STATUS_IGNORE);
+    MPI_Test(request, &over, MPI_STATUS_IGNORE);
   } while (!over && wait_more(&p));
   return over;
 }
+
+bool mv_comm_taken(struct mv_comm *c, double seconds) { return over_within(&c->loan, seconds); }
 
 bool mv_comm_receive(struct mv_comm *c, int from, double seconds, int *tag, void **buffer, size_t *capacity,
                      size_t *size)
 {
   assert(c->mpi && from != c->rank);
   MPI_Status found;
+  MPI_Request request;
   struct patience p = {.seconds = seconds};
-  int there, source;
+  int there;
   do {
     MPI_Iprobe(from, MPI_ANY_TAG, MPI_COMM_WORLD, &there, &found);
   } while (!there && wait_more(&p));
-  if (there) {
-    *size = receive_found(&found, &source, tag, buffer, capacity);
-    count(c, *size);
+  if (!there) {
+    return false;
   }
-  return there;
+  *tag = found.MPI_TAG;
+  *size = begin(&found, buffer, capacity, &request);
+  count(c, *size);
+  return over_within(&request, seconds);
 }
 
-/* Begins to receive a message if there is one. */
 static void accept(struct mv_comm *c)
 {
-  int there = 0, size;
+  int there = 0;
   MPI_Status found;
-  if (c->arriving_bytes <= ARRIVING) {
+  if (c->awaited <= ARRIVING) {
     MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &there, &found);
   }
   if (!there) {
@@ -295,34 +298,25 @@ static void accept(struct mv_comm *c)
   }
   struct arrival *a = c->free ? c->free : mv_memory_take(1, sizeof *a), **last = &c->arriving;
   c->free = a->next;
-  MPI_Get_count(&found, MPI_BYTE, &size);
-  if ((size_t)size > a->room || !a->bytes) {
-    free(a->bytes);
-    a->room = size > 0 ? (size_t)size : 1;
-    a->bytes = mv_memory_take(1, a->room);
-  }
   a->next = NULL;
   a->source = found.MPI_SOURCE;
   a->tag = found.MPI_TAG;
-  a->size = (size_t)size;
-  c->arriving_bytes += a->size;
+  a->size = a->awaited = begin(&found, &a->bytes, &a->room, &a->request);
+  c->awaited += a->awaited;
   while (*last) {
     last = &(*last)->next;
   }
   *last = a;
-  MPI_Irecv(a->bytes, size, MPI_BYTE, a->source, a->tag, MPI_COMM_WORLD, &a->request);
 }
 
-/* The oldest message of its sender, and all here. */
+/* All here, and the oldest message of its sender. */
 static bool arrived(const struct mv_comm *c, struct arrival *a)
 {
-  int over;
-  for (const struct arrival *other = c->arriving; other != a; other = other->next) {
-    if (other->source == a->source) {
-      return false;
-    }
-  }
+  int over; /* also of one that was over before */
   MPI_Test(&a->request, &over, MPI_STATUS_IGNORE);
+  for (const struct arrival *other = c->arriving; over && other != a; other = other->next) {
+    over = other->source != a->source;
+  }
   return over;
 }
 
@@ -348,14 +342,24 @@ bool mv_comm_poll(struct mv_comm *c, int *source, int *tag, void **buffer, size_
   *buffer = a->bytes;
   *capacity = a->room;
   *size = a->size;
-  c->arriving_bytes -= a->size;
+  c->awaited -= a->awaited;
   count(c, a->size);
   *a = old;
   c->free = a;
   return true;
 }
 
-bool mv_comm_arriving(const struct mv_comm *c) { return c->arriving; }
+bool mv_comm_arriving(const struct mv_comm *c) { return c->awaited > 0; }
+
+void mv_comm_set_aside(struct mv_comm *c, int rank)
+{
+  for (struct arrival *a = c->arriving; a; a = a->next) {
+    if (a->source == rank) {
+      c->awaited -= a->awaited;
+      a->awaited = 0;
+    }
+  }
+}
 
 void mv_comm_share(struct mv_comm *c, void *bytes, size_t size)
 {

@@ -261,6 +261,9 @@ static void watch(struct master *m, double now)
       p->told = now;
       mv_comm_send(m->comm, rank, TAG_ALIVE, NULL, 0);
     }
+    if (p->silent) {
+      mv_comm_set_aside(m->comm, rank); /* which may have stopped in the middle of a message */
+    }
   }
   if (silent > 0) {
     feed_all(m);

@@ -91,6 +91,8 @@ static hid_t text_type(size_t size)
   return type;
 }
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers go to files as they lie in memory");
+
 static hid_t type_open(enum mv_type type)
 {
   switch (type) {

@@ -3,6 +3,7 @@
 #include "store_fake.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <unistd.h>
 
 #include "metavar/store_internal.h"
@@ -54,7 +55,7 @@ static void test_checksum(void **state)
 
 enum { ROWS = 3001, POINTS = 2 }; /* corrections: three chunks of 1001 rows, the last one two rows too long */
 
-/* A run in units of `size` rows, a shard for each. Exit code. */
+/* A run in units of `size` rows, a shard for each; 0: of what is there. Exit code. */
 static int make_run(const char *name, int64_t size, const char *damage, char *digest)
 {
   char text[600], path[256];
@@ -70,7 +71,7 @@ static int make_run(const char *name, int64_t size, const char *damage, char *di
   struct mv_store *store = mv_store_open(path, plan, &code);
   assert_non_null(store);
   for (int cell = 0; cell < POINTS; cell++)
-    for (int64_t first = 0; first < ROWS; first += size) {
+    for (int64_t first = 0; first < ROWS && size > 0; first += size) {
       struct mv_unit unit = {cell, first, first + size < ROWS ? size : ROWS - first};
       size_t bytes = mv_result_bytes(plan, &unit);
       void *result = mv_memory_take(bytes, 1);
@@ -145,6 +146,62 @@ static void test_flip(void **state)
   assert_int_equal(mv_results_digest(path, digest), MV_EXIT_DATA);
 }
 
+/* --- shards as they once were ---------------------------------------------------------------------------- */
+
+/* The manifest, with the shards as they are now. */
+static void list_again(const char *name)
+{
+  char path[256];
+  size_t size;
+  snprintf(path, sizeof path, "%s/%s", scratch, name);
+  int run = open(path, O_RDONLY | O_DIRECTORY);
+  char *text = mv_file_read(run, "manifest.jsonl", &size);
+  snprintf(path, sizeof path, "%s/%s/manifest.jsonl", scratch, name);
+  FILE *out = fopen(path, "w");
+  assert_true(text && out);
+  for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    char shard[64], hex[33];
+    int64_t bytes;
+    json_t *root = json_loads(line, 0, NULL);
+    snprintf(shard, sizeof shard, "shards/%s", json_string_value(json_object_get(root, "shard")));
+    assert_true(mv_file_digest(run, shard, &bytes, hex));
+    json_object_set_new(root, "bytes", json_integer(bytes));
+    json_object_set_new(root, "xxh3", json_string(hex));
+    json_object_del(root, "crc");
+    char *sealed = mv_line_seal(json_dumps(root, JSON_COMPACT));
+    fputs(sealed, out);
+    free(sealed);
+    json_decref(root);
+  }
+  fclose(out);
+  free(text);
+  close(run);
+}
+
+/* With chunks and their checksums: rows do not follow each other in the file. */
+static void test_chunked_shards(void **state)
+{
+  (void)state;
+  char digest[33], again[33], path[256];
+  snprintf(path, sizeof path, "%s/run3", scratch);
+  assert_int_equal(mv_results_digest(path, digest), MV_EXIT_OK);
+  shell("cp -r run3 old && rm old/results.h5 && /usr/bin/python3 - <<'EOF'\n"
+        "import glob, h5py, os\n"
+        "for name in glob.glob('old/shards/*.h5'):\n"
+        "    with h5py.File(name) as plain, h5py.File('chunked.h5', 'w') as file:\n"
+        "        for unit, group in plain.items():\n"
+        "            to = file.create_group(unit)\n"
+        "            to.attrs['cell_first_count'] = group.attrs['cell_first_count']\n"
+        "            for key, rows in group.items():\n"
+        "                assert rows.chunks is None\n"
+        "                to.create_dataset(key, data=rows[:], chunks=True, fletcher32=True)\n"
+        "    os.replace('chunked.h5', name)\n"
+        "EOF");
+  list_again("old");
+  assert_int_equal(make_run("old", 0, NULL, again), MV_EXIT_OK);
+  assert_string_equal(again, digest);
+}
+
 /* --- shards read ahead ----------------------------------------------------------------------------------- */
 
 static void test_changed_ahead(void **state)
@@ -214,8 +271,8 @@ static int teardown(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_checksum), cmocka_unit_test(test_whole_and_pieces),
-                                     cmocka_unit_test(test_flip), cmocka_unit_test(test_changed_ahead),
-                                     cmocka_unit_test(test_large_ahead)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_checksum),      cmocka_unit_test(test_whole_and_pieces),
+                                     cmocka_unit_test(test_flip),          cmocka_unit_test(test_chunked_shards),
+                                     cmocka_unit_test(test_changed_ahead), cmocka_unit_test(test_large_ahead)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -34,7 +34,8 @@ struct world {
   bool wrong, over;             /* a bad result; work handed out after giving up */
   int64_t computed;             /* on this rank */
   int silent, heard, later;     /* calls */
-  double asleep;                /* this rank stops itself at its third unit, for so long; 0: never; < 0: for ever */
+  double asleep;                /* this rank stops itself at its third unit, for so long; 0: never; < 0: for ever, */
+  int64_t bulk;                 /* with so many words more in its last result, which never arrives */
 };
 
 #define PATIENCE 60.0 /* for what answers */
@@ -112,6 +113,7 @@ static size_t compute(void *self, const void *unit, void **result, size_t *capac
   if (w->asleep != 0 && w->computed == 2) {
     stop_myself(w->asleep);
   }
+  u.words += w->computed == 1 ? w->bulk : 0;
   size_t size = (size_t)(u.words + 1) * 8;
   if (*capacity < size) {
     free(*result);
@@ -266,6 +268,31 @@ static int sleeper(struct mv_comm *comm, double asleep, bool master_computes)
   return mv_comm_stop(comm, mv_comm_rank(comm) == 0 && !ok ? EXIT_FAILURE : EXIT_SUCCESS, PATIENCE);
 }
 
+/* All ranks but 0 and 1 are stopped for ever in the middle of sending 270 MiB to rank 0, more than it lets come at once.
+ * What rank 1 brings must still arrive. */
+static int crowd(struct mv_comm *comm)
+{
+  const int stopped = mv_comm_size(comm) - 2;
+  const bool stops = mv_comm_rank(comm) > 1;
+  struct world w = {.comm = comm,
+                    .units = 200,
+                    .microseconds = 20000,
+                    .quit_done = -1,
+                    .quit_tick = -1,
+                    .asleep = stops ? -1 : 0,
+                    .bulk = stops ? (270 << 17) / stopped : 0};
+  w.seen = calloc((size_t)w.units, sizeof *w.seen);
+  assert(w.seen);
+  struct mv_farm farm = farm_of(&w, false, SHORT);
+  farm.master_patience = PATIENCE;
+  bool ok = mv_farm_run(comm, &farm) && !w.wrong && w.taken == w.units;
+  ok &= w.silent - w.heard == stopped; /* rank 1 waits until the others count as silent */
+  report(comm, ok, "ranks stopped in the middle of large results");
+  fflush(stdout);
+  free(w.seen);
+  return mv_comm_stop(comm, mv_comm_rank(comm) == 0 && !ok ? EXIT_FAILURE : EXIT_SUCCESS, PATIENCE);
+}
+
 /* Rank 0 is stopped for ever: the others end the run. */
 static int orphans(struct mv_comm *comm)
 {
@@ -279,7 +306,6 @@ static int orphans(struct mv_comm *comm)
   return mv_comm_stop(comm, EXIT_FAILURE, SHORT);
 }
 
-/* Without arguments: farms in which everybody answers. */
 /* Waits for a message from rank 1 and compares it. */
 static bool brings(struct mv_comm *comm, int wanted, const void *bytes, size_t size)
 {
@@ -332,12 +358,16 @@ static void nobody_waits(struct mv_comm *comm)
   free(bytes);
 }
 
+/* Without arguments: farms in which everybody answers. */
 int main(int argc, char **argv)
 {
   struct mv_comm *comm = mv_comm_start(&argc, &argv);
   assert(mv_comm_size(comm) <= 64);
+  if (argc > 1 && strcmp(argv[1], "orphans") == 0) {
+    return orphans(comm);
+  }
   if (argc > 1) {
-    return strcmp(argv[1], "orphans") == 0 ? orphans(comm) : sleeper(comm, atof(argv[1]), argc == 2);
+    return strcmp(argv[1], "crowd") == 0 ? crowd(comm) : sleeper(comm, atof(argv[1]), argc == 2);
   }
   if (mv_comm_size(comm) > 1) {
     nobody_waits(comm);

@@ -24,13 +24,16 @@ void mv_comm_post(struct mv_comm *, int to, int tag, void *bytes, size_t size);
  * many seconds, and then nothing but mv_comm_abort is left. */
 void mv_comm_lend(struct mv_comm *, int to, int tag, const void *bytes, size_t size);
 bool mv_comm_taken(struct mv_comm *, double seconds);
-/* Waits for a message from a rank; grows *buffer (malloc'ed, *capacity) as needed. False: none came. */
+/* Waits for a message from a rank; grows *buffer (malloc'ed, *capacity) as needed. False: none came, or not all of one,
+ * and then nothing but mv_comm_abort is left. */
 bool mv_comm_receive(struct mv_comm *, int from, double seconds, int *tag, void **buffer, size_t *capacity,
                      size_t *size);
 /* Takes a message from anyone if one is there; false otherwise, at once. */
 bool mv_comm_poll(struct mv_comm *, int *source, int *tag, void **buffer, size_t *capacity, size_t *size);
-/* Whether one is on its way that mv_comm_poll has seen, but not all of it is here. */
+/* Whether one is on its way that mv_comm_poll has seen, but not all of it is here. Only so much may be, and then others
+ * wait; what this rank has begun to send, which does not answer, does not count any more. */
 bool mv_comm_arriving(const struct mv_comm *);
+void mv_comm_set_aside(struct mv_comm *, int rank);
 /* What this rank has sent and received with these so far. */
 struct mv_traffic {
   int64_t messages, bytes;
