@@ -1,5 +1,5 @@
 /* store_ahead.c - shards in turn, each read whole and compared with its digest before it is given out; while one is in
- * use, a thread reads the next. Rows are taken from what was compared: a disk that changes its mind changes none.
+ * use, a thread reads the next. Rows are taken from what was compared; where they lie in it is read from the file.
  */
 #include "metavar/store_internal.h"
 
