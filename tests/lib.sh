@@ -22,7 +22,7 @@ check() {
 code() {
   local wanted=$1 got
   shift
-  timeout 300 "$@" >out 2>err
+  timeout -k 9 300 "$@" >out 2>err
   got=$?
   cat err
   [ $got = "$wanted" ] || { echo "exit code $got, wanted $wanted: $*"; head -n 20 out; return 1; }

@@ -23,7 +23,7 @@ unit() { # DIRECTORY PATTERN: CMocka programs
     [[ -x $t && ! -d $t && $t != *.* && ${t##*/} =~ $2 ]] || continue
     [[ ${t##*/} == test_farm ]] && continue # an MPI program; test_farm.sh runs it
     step "$t"
-    if timeout 1200 "$t" >"$log" 2>&1; then
+    if timeout -k 9 1200 "$t" >"$log" 2>&1; then
       n=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{s += $1} END {print s + 0}')
       echo "$n passed"
       [ "$n" -gt 0 ] || flunk "$t ran no test"
@@ -38,7 +38,7 @@ unit() { # DIRECTORY PATTERN: CMocka programs
 }
 script() { # FILE: lines "ok NAME" and "not ok NAME"
   step "$1"
-  timeout 1200 "$1" >"$log" 2>&1
+  timeout -k 9 1200 "$1" >"$log" 2>&1
   local rc=$? ok bad
   ok=$(grep -c '^ok ' "$log") bad=$(grep -c '^not ok ' "$log")
   grep -vE '^ok ' "$log"

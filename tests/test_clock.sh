@@ -12,7 +12,7 @@ jumps() {
   local run=$scratch/$1 clock=$scratch/$1.clock runner
   printf '+0d\n' >"$clock"
   LD_PRELOAD=$fake FAKETIME_TIMESTAMP_FILE=$clock FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=$((1 - $2)) \
-    timeout 100 "$metavar" "${job[@]}" -o "$run" --max-time 90s >"$run.out" 2>"$run.err" &
+    timeout -k 9 100 "$metavar" "${job[@]}" -o "$run" --max-time 90s >"$run.out" 2>"$run.err" &
   runner=$!
   for _ in $(seq 100); do [ -e "$run/attempts/001.json" ] && break; sleep 0.05; done
   sleep 0.5

@@ -14,7 +14,7 @@ check() { # NAME CONDITION...
 code() { # WANTED COMMAND...: the exit code, and no word on stdout unless it is 0
   local wanted=$1
   shift
-  timeout 60 "$@" >"$dir/out" 2>"$dir/err"
+  timeout -k 9 60 "$@" >"$dir/out" 2>"$dir/err"
   local got=$?
   [ $got = "$wanted" ] && { [ "$wanted" = 0 ] || { [ ! -s "$dir/out" ] && [ -s "$dir/err" ]; }; } && return
   echo "# exit code $got, wanted $wanted: $*"

@@ -20,7 +20,7 @@ good=$scratch/run/results.h5
 
 # refused FILE: exit code 65 with a message within 20 s
 refused() {
-  timeout 20 "$metavar" analyze "$1" -o "$scratch/out" >"$scratch/out.txt" 2>"$scratch/err.txt"
+  timeout -k 9 20 "$metavar" analyze "$1" -o "$scratch/out" >"$scratch/out.txt" 2>"$scratch/err.txt"
   local rc=$?
   [ $rc -eq 65 ] && [ -s "$scratch/err.txt" ] || { echo "analyze $1: exit $rc"; cat "$scratch/err.txt"; return 1; }
 }

@@ -24,7 +24,7 @@ tables=$run/analysis
 code() { # WANTED PATTERN COMMAND...: exit code, and what stderr must say if anything
   local wanted=$1 pattern=$2
   shift 2
-  timeout 900 "$@" >"$scratch/out" 2>"$scratch/err"
+  timeout -k 9 900 "$@" >"$scratch/out" 2>"$scratch/err"
   local got=$?
   [ $got = "$wanted" ] && { [ -z "$pattern" ] || grep -qE "$pattern" "$scratch/err"; } && ! grep -q Traceback "$scratch/err" && return
   echo "exit code $got, wanted $wanted and '$pattern': $*"

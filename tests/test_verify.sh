@@ -7,7 +7,7 @@ cd "$scratch" || exit 1
 refused() { # CODES COMMAND...: with one of them, and soon
   local codes=$1 got
   shift
-  timeout 20 "$@" >out 2>err
+  timeout -k 9 20 "$@" >out 2>err
   got=$?
   [[ $codes = *$got* ]] || { cat err; echo "exit code $got: $*"; return 1; }
 }
@@ -174,7 +174,7 @@ check "shows both" says 'stored: '
 mkdir bin hang
 printf '#!/bin/sh\nsleep 100\n' >hang/squeue
 chmod +x hang/squeue
-SLURM_JOB_ID=12 PATH="$PWD/hang:$PATH" timeout 12 "$metavar" run small.yaml -o patient -q >/dev/null &
+SLURM_JOB_ID=12 PATH="$PWD/hang:$PATH" timeout -k 9 12 "$metavar" run small.yaml -o patient -q >/dev/null &
 hanging=$!
 
 # --- extend ---

@@ -25,7 +25,7 @@ rank_of() {
 # stopped NAME RANKS RANK SECONDS EXIT ARGS: starts a run, stops a rank (for so long; 0: for ever), expects an exit code
 stopped() {
   local run=$scratch/$1 pid rc
-  timeout 100 mpirun -np "$2" "$metavar" run "$job" -o "$run" "${args[@]}" "${@:6}" >"$run.out" 2>"$run.err" &
+  timeout -k 9 100 mpirun -np "$2" "$metavar" run "$job" -o "$run" "${args[@]}" "${@:6}" >"$run.out" 2>"$run.err" &
   local runner=$!
   pid=$(rank_of "$3" "$run") || { echo "no such rank"; kill $runner; return 1; }
   sleep 0.3
@@ -59,6 +59,6 @@ export METAVAR_PATIENCE_SECONDS=0.1
 check "rank 0 stopped: the others end the run with exit 75" stopped master 3 0 0 75
 check "rank 0 stopped: a message says so" says master "heard nothing from rank 0"
 again() {
-  env -u METAVAR_PATIENCE_SECONDS timeout 100 mpirun -np 2 "$metavar" run "$job" -o "$scratch/master" "${args[@]}" && same master
+  env -u METAVAR_PATIENCE_SECONDS timeout -k 9 100 mpirun -np 2 "$metavar" run "$job" -o "$scratch/master" "${args[@]}" && same master
 }
 check "rank 0 stopped: the same command again completes it, same digest" again

@@ -11,7 +11,7 @@ out=tests/bench/results/farm.csv
 before=$(cat "$out" 2>/dev/null | wc -l)
 echo "farm.sh: units/s that rank 0 serves with 8 to 64 ranks on $(nproc) cores, against the simulation"
 for ranks in 8 16 32 64; do
-  timeout 100 mpirun -np $ranks --bind-to none "${BUILD:-build}/bench/bench_farm" "$out" "$scratch/costs" || exit 1
+  timeout -k 9 100 mpirun -np $ranks --bind-to none "${BUILD:-build}/bench/bench_farm" "$out" "$scratch/costs" || exit 1
 done
 /usr/bin/python3 - "$out" "$before" <<'PYTHON'
 import csv, sys

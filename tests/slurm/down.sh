@@ -5,9 +5,9 @@ dir=${1:?usage: down.sh DIR}
 export SLURM_CONF=$dir/slurm.conf
 [ -e "$SLURM_CONF" ] || exit 0
 if [ -s "$dir/slurmctld.pid" ] && kill -0 "$(cat "$dir/slurmctld.pid")" 2>/dev/null; then
-  timeout 10 squeue -h -o %A 2>/dev/null | sort -u | timeout 10 xargs -r scancel 2>/dev/null
+  timeout -k 9 10 squeue -h -o %A 2>/dev/null | sort -u | timeout 10 xargs -r scancel 2>/dev/null
   for _ in $(seq 1 75); do # running jobs get KillWait seconds
-    [ -z "$(timeout 5 squeue -h 2>/dev/null)" ] && break
+    [ -z "$(timeout -k 9 5 squeue -h 2>/dev/null)" ] && break
     sleep 0.2
   done
 fi

@@ -32,7 +32,7 @@ results=$scratch/results
 : >"$results"
 report() { check "$@" | tee -a "$results"; }
 METAVAR=$metavar "$here/test_script.sh" | tee -a "$results"
-report "a cluster of three nodes is up" timeout 90 "$here/up.sh" "$scratch/slurm" 3 4
+report "a cluster of three nodes is up" timeout -k 9 90 "$here/up.sh" "$scratch/slurm" 3 4
 export SLURM_CONF=$scratch/slurm/slurm.conf
 
 # --- helpers ------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ for i in $(seq 1 "$nodes"); do
   unshare --uts sh -c 'hostname "$1" && exec slurmd -N "$1"' sh "n$i"
 done
 for _ in $(seq 1 150); do
-  up=$({ timeout 5 sinfo -h -N -p main -t idle -o %N 2>/dev/null || true; } | sort -u | wc -l)
+  up=$({ timeout -k 9 5 sinfo -h -N -p main -t idle -o %N 2>/dev/null || true; } | sort -u | wc -l)
   [ "$up" -eq "$nodes" ] && exit 0
   sleep 0.2
 done
