@@ -210,7 +210,9 @@ static int write_results(const char *to, int run, const char *path, const struct
   if (!copy_close(&copy) && code == MV_EXIT_OK)
     code = MV_EXIT_IO;
   if (code == MV_EXIT_IO)
-    mv_store_say("%s: cannot be written: %s", to, mv_hdf5_reason());
+    mv_store_say("%s: cannot be written: %s; it needs %zu bytes. What was committed before is safe: mend that and run "
+                 "the same command again",
+                 to, mv_hdf5_reason(), mv_schema_bytes(schema, plan));
   return code;
 }
 
